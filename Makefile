@@ -1,0 +1,51 @@
+# Everything lives in .venv; `make` shows the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+LOCK := tests/requirements/dev.txt
+COMPILE := pip compile --quiet pyproject.toml --extra spark --extra demo --group dev --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-annotate --no-header
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: help env demo test check bench lock clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+env: .venv/.installed ## install everything locked into .venv (uv is bootstrapped there)
+
+.venv/bin/uv: tests/requirements/uv.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tritium needs Python >= 3.11; set PYTHON=/path/to/python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m ensurepip --upgrade >/dev/null
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary uv -r $<
+	touch $@
+
+.venv/.installed: .venv/bin/uv $(LOCK) pyproject.toml
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode $(LOCK)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: env ## the main job on emulated devices: discover, train, verify, predict, report
+	$(BIN)/tritium demo
+
+check: env ## the fast gate: lint, types, layers, tests without rigs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q -m "not spark and not torch and not nvml and not install and not gpu"
+
+test: env ## everything that CI runs: locks, lint, types, layers, all tests, coverage
+	.ci/test
+
+bench: env ## measure ourselves against the peers and rewrite the README's table
+	$(BIN)/python tests/benchmarks/bench.py
+
+lock: .venv/bin/uv ## resolve the locked versions anew
+	$(BIN)/uv $(COMPILE) --upgrade -o $(LOCK)
+
+clean: ## remove everything that was built
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* dist build

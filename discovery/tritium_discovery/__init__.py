@@ -1,0 +1,1 @@
+"""Which devices does this host have, and may they be used?"""

@@ -1,0 +1,1 @@
+"""The Kubernetes side of Tritium: operator and node agent, still to come."""

@@ -1,0 +1,1 @@
+"""Tritium: accelerator-aware scheduling for Apache Spark."""

@@ -1,0 +1,119 @@
+"""What can go wrong for a user of Tritium, one class and one exit code per cause.
+
+A mistake of the user's is one sentence that says what, where and what to do; the command prints it
+and exits with the class's code, never with a traceback. 0 is success, 1 is a bug of ours, 2 is bad
+usage (as click has it); `gpu-discover` has codes of its own below 30.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+__all__ = [
+    "BadSpec",
+    "CannotPublish",
+    "CodeMissing",
+    "GangCancelled",
+    "GangLost",
+    "NoJava",
+    "RankFailed",
+    "SparkFailed",
+    "TooSlow",
+    "TritiumError",
+    "Unplaceable",
+    "VerifyFailed",
+]
+
+
+class TritiumError(Exception):
+    """Base of all; ``str()`` is the sentence for the user."""
+
+    exit_code: ClassVar[int] = 30
+
+
+class BadSpec(TritiumError):
+    """A pipeline file is wrong; ``problems`` are all of its mistakes, each with its path."""
+
+    exit_code = 31
+
+    def __init__(self, where: str, problems: Sequence[str]) -> None:
+        self.where = where
+        self.problems = tuple(problems)
+        super().__init__("\n".join(f"{where}: {problem}" for problem in self.problems))
+
+
+class CodeMissing(TritiumError):
+    """A module that the user named does not import, or has no such function."""
+
+    exit_code = 32
+
+
+class NoJava(TritiumError):
+    """Spark needs Java 17 and none was found."""
+
+    exit_code = 33
+
+
+class SparkFailed(TritiumError):
+    """Spark did not start, or a job failed for a reason that is not the user's function."""
+
+    exit_code = 34
+
+
+class Unplaceable(TritiumError):
+    """The assigner refused; ``reasons`` are its sentences."""
+
+    exit_code = 35
+
+    def __init__(self, what: str, reasons: Sequence[str]) -> None:
+        self.reasons = tuple(reasons)
+        super().__init__("\n  - ".join((what, *self.reasons)))
+
+
+class RankFailed(TritiumError):
+    """The user's function failed on a rank: it raised, exited or was killed by a signal.
+
+    Attributes: ``rank`` failed first; ``cause`` names exception, exit code or signal; ``trace`` is the
+    rank's own traceback (empty when it left none); ``victims`` are the ranks that were ended after it.
+    """
+
+    exit_code = 36
+
+    def __init__(self, *, gang: str, rank: int, cause: str, trace: str = "", victims: Sequence[int] = ()) -> None:
+        self.gang = gang
+        self.rank = rank
+        self.cause = cause
+        self.trace = trace
+        self.victims = tuple(victims)
+        super().__init__(f"{gang}: rank {rank} failed: {cause}")
+
+
+class GangLost(TritiumError):
+    """A part of the machinery under a rank went away: executor, Python worker, connection."""
+
+    exit_code = 37
+
+
+class GangCancelled(TritiumError):
+    """Somebody cancelled the gang's Spark job."""
+
+    exit_code = 38
+
+
+class TooSlow(TritiumError):
+    """A time limit ran out."""
+
+    exit_code = 39
+
+
+class VerifyFailed(TritiumError):
+    """A model did not meet the bar of ``atLeast`` or ``atMost``."""
+
+    exit_code = 40
+
+
+class CannotPublish(TritiumError):
+    """An output could not be written whole."""
+
+    exit_code = 41
