@@ -9,7 +9,7 @@ COMPILE := pip compile --quiet pyproject.toml --extra spark --extra demo --group
 	--generate-hashes --no-emit-index-url --no-annotate --no-header
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help env demo test check bench lock clean
+.PHONY: help env demo test check bench lock relock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -46,6 +46,9 @@ bench: env ## measure ourselves against the peers and rewrite the README's table
 
 lock: .venv/bin/uv ## resolve the locked versions anew
 	$(BIN)/uv $(COMPILE) --upgrade -o $(LOCK)
+
+relock: .venv/bin/uv
+	$(BIN)/uv $(COMPILE) -o $(LOCK)
 
 clean: ## remove everything that was built
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* dist build

@@ -1,0 +1,1 @@
+"""A gang: rank processes that start, run and end as one."""

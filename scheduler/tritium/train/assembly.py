@@ -1,0 +1,175 @@
+"""Decides how a gang proceeds: from hello to placement to the end of its last rank.
+
+Events in, instructions out; it knows no socket, no clock and no Spark, so each path through a
+gang's life is a plain test.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tritium.errors import GangCancelled, GangLost, RankFailed, TooSlow, TritiumError, Unplaceable
+from tritium.train.messages import (
+    Again,
+    AllGone,
+    FromTask,
+    Gathered,
+    Go,
+    Gone,
+    Hello,
+    Line,
+    Outcome,
+    Report,
+    Reserved,
+    Started,
+    Stop,
+    ToTask,
+)
+
+__all__ = ["Assembly", "Lost", "Phase"]
+
+Phase = Literal["gathering", "placing", "running", "ending", "over"]
+
+_AGAIN_S = 0.25
+"""How long tasks wait before they look for free devices again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """A task's connection closed before its rank was gone."""
+
+    task: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Assembly:
+    """One gang's life, as far as it is known at the driver."""
+
+    gang: str
+    """Its name in errors, e.g. ``train``."""
+    size: int
+    launch_by: float
+    """Moment at which every rank must have started, on the clock that ``now`` is read from."""
+    end_by: float | None
+    """Moment at which the gang must be over, if it has one."""
+
+    phase: Phase = "gathering"
+    error: TritiumError | None = None
+    """Why the gang ended, once it did; ``None`` while it lives and when it succeeded."""
+    hellos: dict[int, Hello] = field(default_factory=dict)
+    ranks: dict[int, int] = field(default_factory=dict)
+    """Task -> rank, known once the rank has started."""
+    pids: dict[int, int] = field(default_factory=dict)
+    """Task -> process id of its rank."""
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    began: dict[Phase, float] = field(default_factory=dict)
+    """When each phase was entered first."""
+    _replies: dict[int, Reserved] = field(default_factory=dict)
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether Spark still waits for a task that is lost or never came, while the gang is over."""
+        lost = any(outcome.kind == "lost" for outcome in self.outcomes.values())
+        return self.error is not None and (lost or len(self.hellos) < self.size)
+
+    def handle(self, event: FromTask | Lost, *, now: float) -> list[ToTask]:
+        """Take in one event and answer what all tasks must be told."""
+        match event:
+            case Hello():
+                return self._hello(event, now)
+            case Reserved():
+                return self._reserved(event, now)
+            case Started(task=task, rank=rank, pid=pid):
+                self.ranks[task] = rank
+                self.pids[task] = pid
+                return []
+            case Gone(task=task, outcome=outcome):
+                return self._gone(task, outcome, now)
+            case Lost(task=task):
+                return self._lost(task, now)
+            case Report() | Line():
+                return []
+
+    def tick(self, *, now: float) -> list[ToTask]:
+        """Look at the clock: a gang that is late ends with what is known about the cause."""
+        if self.phase in ("gathering", "placing") and now > self.launch_by:
+            missing = sorted(set(range(self.size)) - set(self.hellos))
+            what = f"tasks {missing} of {self.size} never arrived" if missing else "its devices stayed taken"
+            return self._end(TooSlow(f"{self.gang}: did not start within its launch limit: {what}"), now)
+        if self.phase == "running" and self.end_by is not None and now > self.end_by:
+            return self._end(TooSlow(f"{self.gang}: was still running at its time limit"), now)
+        return []
+
+    def cancel(self, *, now: float) -> list[ToTask]:
+        """End the gang because somebody asked for it."""
+        if self.phase in ("ending", "over"):
+            return []
+        return self._end(GangCancelled(f"{self.gang}: was cancelled"), now)
+
+    def _enter(self, phase: Phase, now: float) -> None:
+        self.phase = phase
+        self.began.setdefault(phase, now)
+
+    def _hello(self, hello: Hello, now: float) -> list[ToTask]:
+        self.hellos[hello.task] = hello
+        if self.phase != "gathering":
+            return [Stop()]
+        if len(self.hellos) < self.size:
+            return []
+        self._enter("placing", now)
+        self._replies = {}
+        return [Gathered(hellos=tuple(self.hellos[task] for task in sorted(self.hellos)))]
+
+    def _reserved(self, reply: Reserved, now: float) -> list[ToTask]:
+        self._replies[reply.task] = reply
+        if self.phase != "placing" or len(self._replies) < self.size:
+            return []
+        refusals = [r.refusal for _, r in sorted(self._replies.items()) if r.refusal is not None]
+        if not refusals:
+            self._enter("running", now)
+            return [Go()]
+        if now > self.launch_by or not all(refusal.waits for refusal in refusals):
+            reasons = dict.fromkeys(reason for refusal in refusals for reason in refusal.reasons)
+            return self._end(Unplaceable(f"{self.gang}: cannot be placed:", tuple(reasons)), now)
+        self._enter("gathering", now)
+        self.hellos = {}
+        return [Again(after_s=_AGAIN_S)]
+
+    def _gone(self, task: int, outcome: Outcome, now: float) -> list[ToTask]:
+        self.outcomes[task] = outcome
+        said: list[ToTask] = []
+        if outcome.failed and self.phase not in ("ending", "over"):
+            said += self._end(self._failure(task, outcome), now)
+        if self.phase != "over" and len(self.outcomes) == self.size:
+            self._enter("over", now)
+            said.append(AllGone())
+        return said
+
+    def _failure(self, task: int, outcome: Outcome) -> TritiumError:
+        if outcome.kind == "refused":
+            return Unplaceable(f"{self.gang}: task {task} cannot say which devices it has:", [outcome.cause])
+        rank = self.ranks.get(task, task)
+        if outcome.kind == "lost":
+            return GangLost(f"{self.gang}: lost rank {rank}: {outcome.cause}")
+        victims = sorted(self.ranks.get(t, t) for t in self.hellos if t != task)
+        return RankFailed(
+            gang=self.gang, rank=rank, cause=outcome.cause, trace=outcome.trace, victims=victims
+        )
+
+    def _lost(self, task: int, now: float) -> list[ToTask]:
+        if task in self.outcomes or self.phase == "over":
+            return []
+        said: list[ToTask] = []
+        if self.phase != "ending":
+            hello = self.hellos.get(task)
+            where = f" on {hello.view.pool_name} of {hello.view.inventory.host}" if hello else ""
+            who = f"rank {self.ranks[task]}" if task in self.ranks else f"task {task}"
+            lost = f"{self.gang}: lost {who}{where}: its executor or Python worker went away"
+            said += self._end(GangLost(lost), now)
+        return said + self._gone(task, Outcome(kind="lost", cause="connection lost"), now)
+
+    def _end(self, error: TritiumError, now: float) -> list[ToTask]:
+        self.error = error
+        self._enter("ending", now)
+        return [Stop()]

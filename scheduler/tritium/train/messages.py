@@ -1,0 +1,152 @@
+"""What tasks and driver say to each other while a gang lives.
+
+They travel as pickles over an authenticated connection (``multiprocessing.connection``): both ends
+already run each other's pickled code, as everywhere in Spark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tritium.spark.inventory import TaskView
+
+__all__ = [
+    "Again",
+    "AllGone",
+    "FromTask",
+    "Gathered",
+    "Go",
+    "Gone",
+    "Hello",
+    "Line",
+    "Outcome",
+    "OutcomeKind",
+    "Refusal",
+    "Report",
+    "Reserved",
+    "Started",
+    "Stop",
+    "ToTask",
+]
+
+OutcomeKind = Literal["returned", "raised", "exited", "killed", "stopped", "lost", "refused"]
+"""How a rank ended: by itself in four ways, because the gang ended, with the machine under it, or
+before it began because its executor cannot say which devices it has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one rank ended."""
+
+    kind: OutcomeKind
+    cause: str = ""
+    """E.g. ``ValueError: no rows`` or ``killed by SIGKILL``."""
+    trace: str = ""
+    """The rank's own traceback, if it left one."""
+    seconds: float = 0.0
+    """From the start of its process to its end."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether this is a reason to end the gang."""
+        return self.kind not in ("returned", "stopped")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """Task -> driver: I am here, this is what I see, and this socket is mine to lend to rank 0."""
+
+    task: int
+    """Spark's partition id."""
+    view: TaskView
+    rows: int | None
+    """Rows of its shard; ``None`` for a gang without data."""
+    address: tuple[str, int]
+    """Where its held listening socket can be reached."""
+    cpus: int
+    """Processor cores that the task's process may run on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    """Driver -> all: everybody's hello, by task; each computes the same placement from it."""
+
+    hellos: tuple[Hello, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a task could not take its line of the placement."""
+
+    reasons: tuple[str, ...]
+    waits: bool
+    """Whether it may help to wait: somebody else holds what is needed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reserved:
+    """Task -> driver: my devices are held, or why not."""
+
+    task: int
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """Driver -> all: somebody was refused; let go, look again after a moment."""
+
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Go:
+    """Driver -> all: every device is held; start the ranks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """Task -> driver: my rank's process runs."""
+
+    task: int
+    rank: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Task -> driver: numbers that the user's function reported."""
+
+    rank: int
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """Task -> driver: one line that a rank printed."""
+
+    rank: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gone:
+    """Task -> driver: my rank and all of its processes are gone."""
+
+    task: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """Driver -> all: the gang is over; end your rank."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllGone:
+    """Driver -> all: every rank is gone, so Spark may have its devices back."""
+
+
+FromTask = Hello | Reserved | Started | Report | Line | Gone
+ToTask = Gathered | Again | Go | Stop | AllGone

@@ -1,0 +1,49 @@
+"""Decides a gang's placement from what its tasks see, and which line of it is one task's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tritium.assign import Assigned, assign
+from tritium.assign.types import Member, Placement, Request
+from tritium.spark.inventory import snapshot_of
+from tritium.train.messages import Hello, Refusal
+from tritium_discovery import Device, Uuid
+
+__all__ = ["Placed", "place"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """A gang's placement and who is who in it."""
+
+    placement: Placement
+    tasks: tuple[int, ...]
+    """By rank: the Spark task that runs it."""
+    devices: Mapping[Uuid, Device]
+    """Every device that the gang uses."""
+
+    def member_of(self, task: int) -> Member:
+        """Return the line of the placement that is this task's own."""
+        return self.placement.members[self.tasks.index(task)]
+
+
+def place(hellos: Sequence[Hello], request: Request, policy: str) -> Placed | Refusal:
+    """Place a gang over the executors on which Spark started its tasks.
+
+    Every task calls this with the same hellos and gets the same answer.
+    """
+    snapshot = snapshot_of([hello.view for hello in hellos])
+    decision = assign(snapshot, request, policy)
+    if not isinstance(decision, Assigned):
+        reasons = tuple(reason.sentence for reason in decision.reasons)
+        return Refusal(reasons=reasons, waits=any(reason.rule == "held" for reason in decision.reasons))
+    members = decision.placement.members
+    waiting: dict[tuple[str, str], list[int]] = {}
+    for hello in sorted(hellos, key=lambda hello: hello.task):
+        waiting.setdefault((hello.view.inventory.host, hello.view.pool_name), []).append(hello.task)
+    tasks = tuple(waiting[member.host, member.pool].pop(0) for member in members)
+    seen = {device.uuid: device for hello in hellos for device in hello.view.inventory.devices}
+    used = {uuid: seen[uuid] for member in members for uuid in member.devices}
+    return Placed(placement=decision.placement, tasks=tasks, devices=used)

@@ -1,0 +1,66 @@
+"""Hand the gang's held socket to torch's store, so that no port is ever guessed.
+
+torch opens the store's port itself, even where another process holds it on its behalf, and only
+``TCPStore(master_listen_fd=...)`` takes an open socket. So that a user's plain
+``init_process_group("gloo")`` gets it too, the rendezvous module's own ``TCPStore`` is wrapped once it
+is imported; a second init in the same process opens the then free port in the ordinary way.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.util
+import sys
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+__all__ = ["lend_listener"]
+
+_MODULE = "torch.distributed.rendezvous"
+
+
+def lend_listener(descriptor: int, *, port: int) -> None:
+    """Let torch's first store on ``port`` use this listening socket."""
+    sys.meta_path.insert(0, _Finder(lambda module: _wrap(module, descriptor, port)))
+
+
+def _wrap(module: ModuleType, descriptor: int, port: int) -> None:
+    plain: Callable[..., Any] = module.__dict__["TCPStore"]
+    lent = [descriptor]
+
+    def store(**options: Any) -> Any:
+        if lent and options["is_master"] and options["port"] == port:
+            return plain(**options, master_listen_fd=lent.pop())
+        return plain(**options)
+
+    module.__dict__["TCPStore"] = store
+
+
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Runs a function on one module right after its import, then is out of the way."""
+
+    def __init__(self, then: Callable[[ModuleType], None]) -> None:
+        self._then = then
+        self._spec: ModuleSpec | None = None
+
+    def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
+        """Find torch's rendezvous module, once; leave all others to the finders that follow."""
+        if name != _MODULE:
+            return None
+        sys.meta_path.remove(self)
+        self._spec = importlib.util.find_spec(name)
+        if self._spec is None or self._spec.loader is None:
+            return None
+        return importlib.util.spec_from_loader(name, self, origin=self._spec.origin)
+
+    def create_module(self, _spec: ModuleSpec) -> None:
+        """Let Python make the module as usual."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the module's own code, then ours on it."""
+        if self._spec is not None and self._spec.loader is not None:
+            module.__file__ = self._spec.origin
+            self._spec.loader.exec_module(module)
+            self._then(module)

@@ -1,0 +1,178 @@
+"""Edge in a task: start a rank under its guardian and stay until nothing of it is left."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import pickle
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from tritium.train import sweep
+from tritium.train.contract import Contract
+from tritium.train.messages import FromTask, Line, Outcome, Report, Started, Stop
+
+__all__ = ["Supervisor"]
+
+_GRACE_S = 1.0
+"""Between SIGTERM and SIGKILL."""
+_GONE_LIMIT_S = 15.0
+"""How long to wait for a guardian's last word: its grace plus what SIGKILL may take."""
+
+
+class Supervisor:
+    """One rank's place in a task: its folder and guardian at once, its process once it is placed."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="tritium-rank-"))
+        """For everything that the rank reads and leaves; the guardian removes it, whoever dies."""
+        self._status: int | None = None
+        self._clean = False
+        self._stopped = False
+        self._rests = {"guardian": b"", "output": b"", "reports": b""}
+        self._ours, theirs = socket.socketpair()
+        self._output, output = socket.socketpair()
+        self._reports, self._rank_end = socket.socketpair()
+        with theirs, output:
+            self._guardian = subprocess.Popen(
+                [sys.executable, "-m", "tritium.train.guardian", str(theirs.fileno()), str(self.folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                pass_fds=[theirs.fileno()],
+            )
+
+    def start(self, contract: Contract, environment: Mapping[str, str], descriptors: Sequence[int]) -> None:
+        """Let the guardian start the rank's process, which alone keeps the descriptors from here on."""
+        self._mark, self._rank = contract.mark, contract.rank
+        self._began = time.monotonic()
+        order = {
+            "mark": contract.mark,
+            "argv": [sys.executable, "-m", "tritium.train.rank_process", str(self.folder)],
+            "env": {**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
+            "cwd": str(Path.cwd()),
+            "grace_s": _GRACE_S,
+        }
+        (self.folder / "contract.pkl").write_bytes(pickle.dumps(contract))
+        (self.folder / "start.json").write_text(json.dumps(order))
+        with self._rank_end:
+            socket.send_fds(self._ours, [b"start"], [self._rank_end.fileno(), *descriptors])
+
+    def abandon(self) -> None:
+        """Leave without having started a rank."""
+        self._finish()
+
+    def attend(
+        self, driver: Connection[Any, Any], say: Callable[[FromTask], None], *, task: int
+    ) -> tuple[Outcome, bytes | None]:
+        """Relay what the rank says until it is gone; end it when the driver says so or is lost.
+
+        Returns how it ended and, if it returned, its pickled value.
+        """
+        self._say, self._task = say, task
+        channels = {"guardian": self._ours, "output": self._output, "reports": self._reports}
+        with selectors.DefaultSelector() as watched:
+            for name, channel in channels.items():
+                watched.register(channel, selectors.EVENT_READ, name)
+            watched.register(driver, selectors.EVENT_READ, "driver")
+            stop_by = math.inf
+            while self._ours in watched.get_map() and not self._clean and time.monotonic() < stop_by:
+                for key, _ in watched.select(timeout=0.5):
+                    if key.data == "driver":
+                        if self._told_to_stop(driver):
+                            watched.unregister(driver)
+                            stop_by = time.monotonic() + _GONE_LIMIT_S
+                    elif not self._listen(key.data, channels[key.data]):
+                        watched.unregister(key.fileobj)
+        ending = self._ending()
+        self._finish()
+        return ending
+
+    def _told_to_stop(self, driver: Connection[Any, Any]) -> bool:
+        try:
+            stop = isinstance(driver.recv(), Stop)
+        except (OSError, EOFError):
+            stop = True
+        if stop:
+            self._stopped = True
+            with contextlib.suppress(OSError):
+                self._ours.shutdown(socket.SHUT_WR)
+        return stop
+
+    def _listen(self, name: str, channel: socket.socket) -> bool:
+        """Take in what one channel has to say; returns whether it is still open."""
+        try:
+            data = channel.recv(65536)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        *lines, self._rests[name] = (self._rests[name] + data).split(b"\n")
+        for line in lines:
+            self._take(name, line.decode(errors="replace"))
+        return bool(data)
+
+    def _take(self, name: str, line: str) -> None:
+        if name == "output":
+            self._say(Line(rank=self._rank, text=line))
+        elif name == "reports":
+            self._say(Report(rank=self._rank, values=json.loads(line)))
+        elif line.startswith("pid "):
+            self._say(Started(task=self._task, rank=self._rank, pid=int(line[4:])))
+        elif line.startswith("status "):
+            self._status = int(line[7:])
+        elif line == "gone":
+            self._clean = True
+
+    def _finish(self) -> None:
+        """Let the guardian go; if it could not do its work, do it here."""
+        for channel in (self._ours, self._output, self._reports, self._rank_end):
+            channel.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._guardian.wait(timeout=_GRACE_S)
+        if self._guardian.poll() != 0:
+            self._guardian.kill()
+            self._guardian.wait()
+            sweep.end(self._mark, grace_s=0, family=False)
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _drain(self) -> None:
+        """Take in the last words, which came before the end but may be heard after it."""
+        for name, channel in (("output", self._output), ("reports", self._reports)):
+            channel.setblocking(False)
+            while self._listen(name, channel):
+                pass
+        if self._rests["output"]:
+            self._take("output", self._rests["output"].decode(errors="replace"))
+
+    def _ending(self) -> tuple[Outcome, bytes | None]:
+        self._drain()
+        seconds = time.monotonic() - self._began
+        if self._stopped:
+            return Outcome(kind="stopped", cause="ended with the gang", seconds=seconds), None
+        if self._status is None:
+            return Outcome(kind="lost", cause="its guardian process was killed", seconds=seconds), None
+        if os.WIFSIGNALED(self._status):
+            name = signal.Signals(os.WTERMSIG(self._status)).name
+            return Outcome(kind="killed", cause=f"killed by {name}", seconds=seconds), None
+        result = self.folder / "result.pkl"
+        if not result.exists():
+            cause = f"exited with code {os.WEXITSTATUS(self._status)}"
+            return Outcome(kind="exited", cause=cause, seconds=seconds), None
+        kind, first, *rest = pickle.loads(result.read_bytes())  # noqa: S301  written by our own rank
+        if kind == "returned":
+            return Outcome(kind="returned", seconds=seconds), first
+        return Outcome(kind=kind, cause=first, trace=rest[0], seconds=seconds), None

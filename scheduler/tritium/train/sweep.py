@@ -1,0 +1,79 @@
+"""Edge to /proc: find every process of a gang, also those that hid in sessions of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = ["end", "marked", "offspring"]
+
+_PROC = Path("/proc")
+_HOPELESS_S = 10.0
+"""How long SIGKILL may take; a process in uninterruptible sleep outlasts any patience."""
+
+
+def marked(mark: str) -> set[int]:
+    """Find the processes that were started with ``TRITIUM_GANG=mark`` in their environment."""
+    wanted = f"TRITIUM_GANG={mark}".encode()
+    found = set()
+    for pid in _pids():
+        with contextlib.suppress(OSError):
+            if wanted in (_PROC / str(pid) / "environ").read_bytes().split(b"\0"):
+                found.add(pid)
+    return found
+
+
+def offspring(pid: int) -> set[int]:
+    """Find all living descendants of a process; a subreaper keeps its orphans among them."""
+    children: dict[int, list[int]] = {}
+    for child in _pids():
+        with contextlib.suppress(OSError):
+            # The command's name may hold blanks and brackets: the fields start after the last one.
+            state, parent = (_PROC / str(child) / "stat").read_text().rpartition(")")[2].split()[:2]
+            if state != "Z":
+                children.setdefault(int(parent), []).append(child)
+    found: set[int] = set()
+    todo = [pid]
+    while todo:
+        todo += (new := [child for child in children.get(todo.pop(), ()) if child not in found])
+        found.update(new)
+    return found
+
+
+def end(mark: str, *, grace_s: float, family: bool) -> bool:
+    """End every process with a mark: SIGTERM, after the grace SIGKILL, until none is left.
+
+    With ``family`` also every descendant of the caller, which reaps them: for a subreaper.
+    Returns False when something outlived even SIGKILL.
+    """
+    now = time.monotonic()
+    kill_at, give_up_at = now + grace_s, now + grace_s + _HOPELESS_S
+    asked: set[int] = set()
+    while now < give_up_at:
+        left = marked(mark) - {os.getpid()}
+        if family:
+            _reap()
+            left |= offspring(os.getpid())
+        if not left:
+            return True
+        for pid in left if now >= kill_at else left - asked:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL if now >= kill_at else signal.SIGTERM)
+        asked |= left
+        time.sleep(0.01)
+        now = time.monotonic()
+    return False
+
+
+def _pids() -> Iterable[int]:
+    return (int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit())
+
+
+def _reap() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass

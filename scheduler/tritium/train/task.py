@@ -1,0 +1,192 @@
+"""Edge in Spark: what each task of the barrier stage does for its one rank.
+
+Spool the shard, meet the others at the driver, compute the placement, hold the devices, start the
+rank and stay until every rank of the gang is gone: Spark grants a device again the moment one task
+returns, so none returns early.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Client, Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from tritium.assign.types import Request
+from tritium.spark.inventory import task_view
+from tritium.train.contract import base_environment, common_environment, contract_of
+from tritium.train.frameworks import FRAMEWORKS
+from tritium.train.messages import Again, AllGone, Gathered, Go, Gone, Hello, Outcome, Refusal, Reserved
+from tritium.train.placing import Placed, place
+from tritium.train.spool import spool
+from tritium.train.supervise import Supervisor
+from tritium_discovery import DeviceHeld, DiscoveryError, holds, host_lock
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["SCHEMA", "RankTask"]
+
+SCHEMA = "rank int, value binary"
+"""One row per task: its rank and what its function returned, pickled; null if it did not return."""
+
+_LOCK_LIMIT_S = 10.0
+
+_Wire: TypeAlias = Connection[Any, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankTask:
+    """The function that Spark runs in each task of a gang (``mapInArrow(..., barrier=True)``)."""
+
+    meeting: tuple[str, int]
+    key: bytes
+    gang: str
+    request: Request
+    policy: str
+    framework: str
+    function: bytes
+    """The user's function and its keyword arguments, pickled."""
+    has_data: bool
+    output: Path | None
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Be one task of the gang."""
+        import pyarrow as pa
+        from pyspark import BarrierTaskContext
+
+        context = BarrierTaskContext.get()
+        # With a shuffle behind it Spark starts a lost barrier stage again; attempts are the gang's own
+        # business, and the meeting of this one is over.
+        if context.stageAttemptNumber() > 0:
+            return
+        number, resources = context.partitionId(), context.resources().get("gpu")
+        seat = _Seat(
+            task=self,
+            number=number,
+            addresses=tuple(resources.addresses) if resources else None,
+            host=context.getTaskInfos()[number].address.rpartition(":")[0],
+        )
+        rank, value = seat.sit(batches)
+        yield pa.RecordBatch.from_pydict(
+            {"rank": pa.array([rank], pa.int32()), "value": pa.array([value], pa.binary())}
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Settled:
+    """What a task knows once the gang may start."""
+
+    placed: Placed
+    hellos: tuple[Hello, ...]
+    hold: holds.Hold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seat:
+    """One task's way through the gang."""
+
+    task: RankTask
+    number: int
+    addresses: tuple[str, ...] | None
+    """Devices that Spark granted; ``None`` where it schedules none."""
+    host: str
+    """Address under which Spark knows this executor."""
+
+    def sit(self, batches: Iterator[pa.RecordBatch]) -> tuple[int, bytes | None]:
+        """Go from the first row to the end of the gang; returns the rank and its function's value."""
+        supervisor = Supervisor()
+        rows = spool(batches, supervisor.folder / "shard.arrow")
+        with Client(self.task.meeting, authkey=self.task.key) as driver, self._listener() as listener:
+            try:
+                settled = self._settle(driver, listener, rows)
+            except DiscoveryError as err:
+                settled = Outcome(kind="refused", cause=str(err))
+            if isinstance(settled, Outcome):
+                supervisor.abandon()
+                self._leave(driver, settled)
+                return -1, None
+            rank = self._start(supervisor, settled, listener)
+            outcome, value = supervisor.attend(driver, driver.send, task=self.number)
+            self._leave(driver, outcome)
+        return rank, value
+
+    def _settle(self, driver: _Wire, listener: socket.socket, rows: int) -> _Settled | Outcome:
+        """Meet, place and hold until everybody has what it needs, or the gang is called off."""
+        while True:
+            hello = self._hello(listener, rows)
+            driver.send(hello)
+            gathered = driver.recv()
+            if not isinstance(gathered, Gathered):
+                return Outcome(kind="stopped")
+            placed = place(gathered.hellos, self.task.request, self.task.policy)
+            hold = placed if isinstance(placed, Refusal) else self._hold(placed, hello.view.directory)
+            driver.send(Reserved(task=self.number, refusal=hold if isinstance(hold, Refusal) else None))
+            answer = driver.recv()
+            if isinstance(answer, Go) and isinstance(placed, Placed) and isinstance(hold, holds.Hold):
+                return _Settled(placed=placed, hellos=gathered.hellos, hold=hold)
+            if isinstance(hold, holds.Hold):
+                hold.close()
+            if not isinstance(answer, Again):
+                return Outcome(kind="stopped")
+            time.sleep(answer.after_s)
+
+    def _hello(self, listener: socket.socket, rows: int) -> Hello:
+        return Hello(
+            task=self.number,
+            view=task_view(self.addresses, environ=os.environ),
+            rows=rows if self.task.has_data else None,
+            address=(self.host, listener.getsockname()[1]),
+            cpus=len(os.sched_getaffinity(0)),
+        )
+
+    def _hold(self, placed: Placed, directory: Path) -> holds.Hold | Refusal:
+        member = placed.member_of(self.number)
+        what = f"rank {member.rank} of {self.task.gang}, about to start"
+        try:
+            with host_lock(directory, timeout_s=_LOCK_LIMIT_S):
+                return holds.take(member.devices, what=what, directory=directory)
+        except DeviceHeld as err:
+            return Refusal(reasons=(str(err),), waits=True)
+
+    def _start(self, supervisor: Supervisor, settled: _Settled, listener: socket.socket) -> int:
+        placed, by_task = settled.placed, {hello.task: hello for hello in settled.hellos}
+        hellos = [by_task[task] for task in placed.tasks]
+        member = placed.member_of(self.number)
+        contract = contract_of(
+            placed.placement,
+            member,
+            gang=self.task.gang,
+            devices=placed.devices,
+            tasks=placed.tasks,
+            rows=[hello.rows or 0 for hello in hellos] if self.task.has_data else None,
+            master=hellos[0].address,
+            cpus=by_task[self.number].cpus,
+            output=self.task.output,
+        )
+        environment = {
+            **base_environment(os.environ),
+            **common_environment(contract),
+            **FRAMEWORKS[self.task.framework](contract),
+        }
+        (supervisor.folder / "function.pkl").write_bytes(self.task.function)
+        with settled.hold as hold:
+            supervisor.start(contract, environment, [listener.fileno(), *hold.filenos])
+        return member.rank
+
+    def _leave(self, driver: _Wire, outcome: Outcome) -> None:
+        """Say how it ended and stay until every rank is gone."""
+        with contextlib.suppress(OSError, EOFError):
+            driver.send(Gone(task=self.number, outcome=outcome))
+            while not isinstance(driver.recv(), AllGone):
+                pass
+
+    def _listener(self) -> socket.socket:
+        """Hold a port from now on: if this task becomes rank 0, it is the gang's rendezvous."""
+        family = socket.getaddrinfo(self.host, None, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((self.host, 0), family=family)
