@@ -22,6 +22,8 @@ from tritium.train.messages import (
     Outcome,
     Report,
     Reserved,
+    Share,
+    Shared,
     Started,
     Stop,
     ToTask,
@@ -66,6 +68,8 @@ class Assembly:
     began: dict[Phase, float] = field(default_factory=dict)
     """When each phase was entered first."""
     _replies: dict[int, Reserved] = field(default_factory=dict)
+    _shares: dict[int, list[bytes]] = field(default_factory=dict)
+    """By rank: what it put into all_gather calls that others have not made yet."""
 
     @property
     def abandoned(self) -> bool:
@@ -84,6 +88,8 @@ class Assembly:
                 self.ranks[task] = rank
                 self.pids[task] = pid
                 return []
+            case Share(rank=rank, payload=payload):
+                return self._share(rank, payload)
             case Gone(task=task, outcome=outcome):
                 return self._gone(task, outcome, now)
             case Lost(task=task):
@@ -135,6 +141,14 @@ class Assembly:
         self._enter("gathering", now)
         self.hellos = {}
         return [Again(after_s=_AGAIN_S)]
+
+    def _share(self, rank: int, payload: bytes) -> list[ToTask]:
+        self._shares.setdefault(rank, []).append(payload)
+        if len(self._shares) < self.size:
+            return []
+        payloads = tuple(self._shares[r].pop(0) for r in range(self.size))
+        self._shares = {r: left for r, left in self._shares.items() if left}
+        return [Shared(payloads=payloads)]
 
     def _gone(self, task: int, outcome: Outcome, now: float) -> list[ToTask]:
         self.outcomes[task] = outcome

@@ -26,6 +26,8 @@ __all__ = [
     "Refusal",
     "Report",
     "Reserved",
+    "Share",
+    "Shared",
     "Started",
     "Stop",
     "ToTask",
@@ -131,6 +133,21 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """Task -> driver: what a rank puts into an ``all_gather``."""
+
+    rank: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """Driver -> all: what every rank put in, by rank."""
+
+    payloads: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gone:
     """Task -> driver: my rank and all of its processes are gone."""
 
@@ -148,5 +165,5 @@ class AllGone:
     """Driver -> all: every rank is gone, so Spark may have its devices back."""
 
 
-FromTask = Hello | Reserved | Started | Report | Line | Gone
-ToTask = Gathered | Again | Go | Stop | AllGone
+FromTask = Hello | Reserved | Started | Report | Line | Share | Gone
+ToTask = Gathered | Again | Go | Shared | Stop | AllGone

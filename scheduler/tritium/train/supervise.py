@@ -22,7 +22,7 @@ from typing import Any
 
 from tritium.train import sweep
 from tritium.train.contract import Contract
-from tritium.train.messages import FromTask, Line, Outcome, Report, Started, Stop
+from tritium.train.messages import FromTask, Line, Outcome, Report, Share, Shared, Started, Stop
 
 __all__ = ["Supervisor"]
 
@@ -41,10 +41,10 @@ class Supervisor:
         self._status: int | None = None
         self._clean = False
         self._stopped = False
-        self._rests = {"guardian": b"", "output": b"", "reports": b""}
+        self._rests = {"guardian": b"", "output": b"", "rank": b""}
         self._ours, theirs = socket.socketpair()
         self._output, output = socket.socketpair()
-        self._reports, self._rank_end = socket.socketpair()
+        self._wire, self._far_wire = socket.socketpair()
         with theirs, output:
             self._guardian = subprocess.Popen(
                 [sys.executable, "-m", "tritium.train.guardian", str(theirs.fileno()), str(self.folder)],
@@ -68,8 +68,8 @@ class Supervisor:
         }
         (self.folder / "contract.pkl").write_bytes(pickle.dumps(contract))
         (self.folder / "start.json").write_text(json.dumps(order))
-        with self._rank_end:
-            socket.send_fds(self._ours, [b"start"], [self._rank_end.fileno(), *descriptors])
+        with self._far_wire:
+            socket.send_fds(self._ours, [b"start"], [self._far_wire.fileno(), *descriptors])
 
     def abandon(self) -> None:
         """Leave without having started a rank."""
@@ -83,7 +83,7 @@ class Supervisor:
         Returns how it ended and, if it returned, its pickled value.
         """
         self._say, self._task = say, task
-        channels = {"guardian": self._ours, "output": self._output, "reports": self._reports}
+        channels = {"guardian": self._ours, "output": self._output, "rank": self._wire}
         with selectors.DefaultSelector() as watched:
             for name, channel in channels.items():
                 watched.register(channel, selectors.EVENT_READ, name)
@@ -92,7 +92,7 @@ class Supervisor:
             while self._ours in watched.get_map() and not self._clean and time.monotonic() < stop_by:
                 for key, _ in watched.select(timeout=0.5):
                     if key.data == "driver":
-                        if self._told_to_stop(driver):
+                        if not self._heed(driver):
                             watched.unregister(driver)
                             stop_by = time.monotonic() + _GONE_LIMIT_S
                     elif not self._listen(key.data, channels[key.data]):
@@ -101,16 +101,22 @@ class Supervisor:
         self._finish()
         return ending
 
-    def _told_to_stop(self, driver: Connection[Any, Any]) -> bool:
+    def _heed(self, driver: Connection[Any, Any]) -> bool:
+        """Do what the driver says; returns whether there may be more to come."""
         try:
-            stop = isinstance(driver.recv(), Stop)
+            message = driver.recv()
         except (OSError, EOFError):
-            stop = True
-        if stop:
-            self._stopped = True
+            message = Stop()
+        if isinstance(message, Shared):
+            answer = {"shared": [payload.decode() for payload in message.payloads]}
             with contextlib.suppress(OSError):
-                self._ours.shutdown(socket.SHUT_WR)
-        return stop
+                self._wire.sendall(json.dumps(answer).encode() + b"\n")
+        if not isinstance(message, Stop):
+            return True
+        self._stopped = True
+        with contextlib.suppress(OSError):
+            self._ours.shutdown(socket.SHUT_WR)
+        return False
 
     def _listen(self, name: str, channel: socket.socket) -> bool:
         """Take in what one channel has to say; returns whether it is still open."""
@@ -128,8 +134,8 @@ class Supervisor:
     def _take(self, name: str, line: str) -> None:
         if name == "output":
             self._say(Line(rank=self._rank, text=line))
-        elif name == "reports":
-            self._say(Report(rank=self._rank, values=json.loads(line)))
+        elif name == "rank":
+            self._take_word(json.loads(line))
         elif line.startswith("pid "):
             self._say(Started(task=self._task, rank=self._rank, pid=int(line[4:])))
         elif line.startswith("status "):
@@ -139,7 +145,7 @@ class Supervisor:
 
     def _finish(self) -> None:
         """Let the guardian go; if it could not do its work, do it here."""
-        for channel in (self._ours, self._output, self._reports, self._rank_end):
+        for channel in (self._ours, self._output, self._wire, self._far_wire):
             channel.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._guardian.wait(timeout=_GRACE_S)
@@ -149,9 +155,15 @@ class Supervisor:
             sweep.end(self._mark, grace_s=0, family=False)
             shutil.rmtree(self.folder, ignore_errors=True)
 
+    def _take_word(self, word: Mapping[str, Any]) -> None:
+        if "report" in word:
+            self._say(Report(rank=self._rank, values=word["report"]))
+        elif "share" in word:
+            self._say(Share(rank=self._rank, payload=word["share"].encode()))
+
     def _drain(self) -> None:
         """Take in the last words, which came before the end but may be heard after it."""
-        for name, channel in (("output", self._output), ("reports", self._reports)):
+        for name, channel in (("output", self._output), ("rank", self._wire)):
             channel.setblocking(False)
             while self._listen(name, channel):
                 pass

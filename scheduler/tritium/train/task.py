@@ -25,7 +25,7 @@ from tritium.train.messages import Again, AllGone, Gathered, Go, Gone, Hello, Ou
 from tritium.train.placing import Placed, place
 from tritium.train.spool import spool
 from tritium.train.supervise import Supervisor
-from tritium_discovery import DeviceHeld, DiscoveryError, holds, host_lock
+from tritium_discovery import DeviceHeld, DiscoveryError, holds
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,7 +35,6 @@ __all__ = ["SCHEMA", "RankTask"]
 SCHEMA = "rank int, value binary"
 """One row per task: its rank and what its function returned, pickled; null if it did not return."""
 
-_LOCK_LIMIT_S = 10.0
 
 _Wire: TypeAlias = Connection[Any, Any]
 
@@ -149,8 +148,7 @@ class _Seat:
         member = placed.member_of(self.number)
         what = f"rank {member.rank} of {self.task.gang}, about to start"
         try:
-            with host_lock(directory, timeout_s=_LOCK_LIMIT_S):
-                return holds.take(member.devices, what=what, directory=directory)
+            return holds.take(member.devices, what=what, directory=directory)
         except DeviceHeld as err:
             return Refusal(reasons=(str(err),), waits=True)
 

@@ -1,0 +1,221 @@
+"""A gang's life at the driver, without sockets, clock or Spark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tritium.errors import GangCancelled, GangLost, RankFailed, TooSlow, Unplaceable
+from tritium.spark.inventory import TaskView
+from tritium.train.assembly import Assembly, Lost
+from tritium.train.messages import (
+    Again,
+    AllGone,
+    Gathered,
+    Go,
+    Gone,
+    Hello,
+    Outcome,
+    Refusal,
+    Reserved,
+    Share,
+    Shared,
+    Started,
+    Stop,
+    ToTask,
+)
+from tritium_discovery import HostId, Inventory
+
+RETURNED = Outcome(kind="returned")
+HELD = Refusal(reasons=("GPU-1 is held by rank 0 of other (pid 7)",), waits=True)
+TOO_SMALL = Refusal(reasons=("GPU-1: 9000 MiB, 16384 needed",), waits=False)
+
+
+def hello(task: int) -> Hello:
+    inventory = Inventory(host=HostId("node-1"), hostname="node-1", origin="emulated")
+    view = TaskView(
+        inventory=inventory, pool=(), pool_name=f"executor {task}", count=None, directory=Path("/nowhere")
+    )
+    return Hello(task=task, view=view, rows=None, address=("127.0.0.1", 4000 + task), cpus=2)
+
+
+def assembly(*, end_by: float | None = None) -> Assembly:
+    return Assembly(gang="train", size=2, launch_by=60.0, end_by=end_by)
+
+
+def said(told: list[ToTask]) -> list[str]:
+    return [type(message).__name__ for message in told]
+
+
+def running(*, end_by: float | None = None) -> Assembly:
+    gang = assembly(end_by=end_by)
+    for task in (0, 1):
+        gang.handle(hello(task), now=1.0)
+    for task in (0, 1):
+        gang.handle(Reserved(task=task), now=2.0)
+    for task in (0, 1):
+        gang.handle(Started(task=task, rank=1 - task, pid=100 + task), now=3.0)
+    return gang
+
+
+def test_nobody_is_told_anything_until_all_have_met() -> None:
+    gang = assembly()
+
+    assert gang.handle(hello(1), now=1.0) == []
+    (gathered,) = gang.handle(hello(0), now=2.0)
+    assert isinstance(gathered, Gathered)
+    assert [h.task for h in gathered.hellos] == [0, 1]
+
+
+def test_ranks_start_only_when_every_task_holds_its_devices() -> None:
+    gang = assembly()
+    for task in (0, 1):
+        gang.handle(hello(task), now=1.0)
+
+    assert gang.handle(Reserved(task=0), now=2.0) == []
+    assert gang.handle(Reserved(task=1), now=2.0) == [Go()]
+    assert gang.phase == "running"
+
+
+def test_a_task_that_finds_its_device_held_makes_all_look_again() -> None:
+    gang = assembly()
+    for task in (0, 1):
+        gang.handle(hello(task), now=1.0)
+
+    gang.handle(Reserved(task=0, refusal=HELD), now=2.0)
+    assert said(gang.handle(Reserved(task=1), now=2.0)) == ["Again"]
+    assert gang.handle(hello(0), now=3.0) == []
+    assert said(gang.handle(hello(1), now=3.0)) == ["Gathered"]
+
+
+def test_a_device_that_stays_held_ends_the_gang_with_the_holders_name() -> None:
+    gang = assembly()
+    for task in (0, 1):
+        gang.handle(hello(task), now=1.0)
+
+    gang.handle(Reserved(task=0, refusal=HELD), now=61.0)
+    assert gang.handle(Reserved(task=1, refusal=HELD), now=61.0) == [Stop()]
+    assert isinstance(gang.error, Unplaceable)
+    assert gang.error.reasons == HELD.reasons
+
+
+def test_a_request_that_can_never_fit_is_refused_at_once() -> None:
+    gang = assembly()
+    for task in (0, 1):
+        gang.handle(hello(task), now=1.0)
+
+    gang.handle(Reserved(task=0, refusal=TOO_SMALL), now=2.0)
+    gang.handle(Reserved(task=1, refusal=TOO_SMALL), now=2.0)
+    assert isinstance(gang.error, Unplaceable)
+    assert "9000 MiB, 16384 needed" in str(gang.error)
+
+
+def test_all_are_told_that_all_are_gone_and_not_before() -> None:
+    gang = running()
+
+    assert gang.handle(Gone(task=0, outcome=RETURNED), now=9.0) == []
+    assert gang.handle(Gone(task=1, outcome=RETURNED), now=9.5) == [AllGone()]
+    assert (gang.phase, gang.error) == ("over", None)
+
+
+def test_the_first_failure_is_named_and_the_others_are_its_victims() -> None:
+    gang = running()
+
+    told = gang.handle(
+        Gone(task=0, outcome=Outcome(kind="raised", cause="ValueError: bad", trace="...")), now=9.0
+    )
+    gang.handle(Gone(task=1, outcome=Outcome(kind="killed", cause="killed by SIGTERM")), now=9.1)
+
+    assert told == [Stop()]
+    assert isinstance(gang.error, RankFailed)
+    assert (gang.error.rank, gang.error.cause, gang.error.victims) == (1, "ValueError: bad", (0,))
+    assert gang.phase == "over"
+
+
+def test_a_lost_connection_ends_the_gang_and_names_what_was_lost() -> None:
+    gang = running()
+
+    told = gang.handle(Lost(task=1), now=9.0)
+
+    assert told == [Stop()]
+    assert isinstance(gang.error, GangLost)
+    assert "lost rank 0 on executor 1 of node-1" in str(gang.error)
+    assert gang.abandoned
+    assert gang.handle(Gone(task=0, outcome=Outcome(kind="stopped")), now=9.5) == [AllGone()]
+
+
+def test_a_connection_that_closes_after_the_rank_is_gone_is_no_news() -> None:
+    gang = running()
+    gang.handle(Gone(task=1, outcome=RETURNED), now=9.0)
+
+    assert gang.handle(Lost(task=1), now=9.1) == []
+    assert gang.error is None
+
+
+def test_a_task_that_cannot_see_its_devices_ends_the_gang_before_it_starts() -> None:
+    gang = assembly()
+    gang.handle(hello(0), now=1.0)
+
+    told = gang.handle(Gone(task=1, outcome=Outcome(kind="refused", cause="no driver")), now=1.5)
+
+    assert told == [Stop()]
+    assert isinstance(gang.error, Unplaceable)
+    assert "task 1" in str(gang.error)
+    assert "no driver" in str(gang.error)
+
+
+def test_a_gang_whose_tasks_never_meet_ends_at_its_launch_limit() -> None:
+    gang = assembly()
+    gang.handle(hello(1), now=1.0)
+
+    assert gang.tick(now=60.0) == []
+    assert gang.tick(now=60.1) == [Stop()]
+    assert isinstance(gang.error, TooSlow)
+    assert "tasks [0] of 2 never arrived" in str(gang.error)
+    assert gang.abandoned
+
+
+def test_a_gang_ends_at_its_time_limit_if_it_has_one() -> None:
+    assert running().tick(now=1e9) == []
+
+    gang = running(end_by=100.0)
+    assert gang.tick(now=100.1) == [Stop()]
+    assert isinstance(gang.error, TooSlow)
+
+
+def test_cancelling_twice_is_cancelling_once() -> None:
+    gang = running()
+
+    assert gang.cancel(now=9.0) == [Stop()]
+    assert gang.cancel(now=9.1) == []
+    assert isinstance(gang.error, GangCancelled)
+
+
+def test_a_task_that_arrives_after_the_end_is_sent_away() -> None:
+    gang = assembly()
+    gang.cancel(now=1.0)
+
+    assert gang.handle(hello(0), now=2.0) == [Stop()]
+    gang.handle(Gone(task=0, outcome=Outcome(kind="stopped")), now=2.1)
+    gang.handle(hello(1), now=2.2)
+    assert gang.handle(Gone(task=1, outcome=Outcome(kind="stopped")), now=2.3) == [AllGone()]
+
+
+def test_again_tells_how_long_to_wait() -> None:
+    gang = assembly()
+    for task in (0, 1):
+        gang.handle(hello(task), now=1.0)
+    gang.handle(Reserved(task=0, refusal=HELD), now=2.0)
+
+    (again,) = gang.handle(Reserved(task=1), now=2.0)
+
+    assert isinstance(again, Again)
+    assert 0 < again.after_s < 1
+
+
+def test_values_are_shared_when_every_rank_has_put_one_in_and_stay_in_order() -> None:
+    gang = running()
+
+    assert gang.handle(Share(rank=0, payload=b"a1"), now=4.0) == []
+    assert gang.handle(Share(rank=0, payload=b"a2"), now=4.0) == []
+    assert gang.handle(Share(rank=1, payload=b"b1"), now=5.0) == [Shared(payloads=(b"a1", b"b1"))]
+    assert gang.handle(Share(rank=1, payload=b"b2"), now=5.0) == [Shared(payloads=(b"a2", b"b2"))]

@@ -1,0 +1,305 @@
+"""One rank under its guardian, with real processes and without Spark."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+import pytest
+from pyspark import cloudpickle
+
+from tritium.train.contract import Contract, base_environment, common_environment
+from tritium.train.messages import FromTask, Line, Outcome, Report, Share, Shared, Started, Stop
+from tritium.train.supervise import Supervisor
+from tritium_discovery import Uuid, holds
+
+_T = TypeVar("_T")
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+def contract(gang: str) -> Contract:
+    return Contract(
+        gang=gang,
+        attempt=0,
+        rank=0,
+        size=1,
+        local_rank=0,
+        local_size=1,
+        group_rank=0,
+        groups=1,
+        devices=(),
+        visible=(),
+        master=("127.0.0.1", 1),
+        threads=1,
+        shard=0,
+        rows=None,
+        output=None,
+    )
+
+
+class Attended:
+    """A rank that runs, the test's end of the driver's wire, and what was said."""
+
+    def __init__(
+        self, function: Callable[..., Any], gang: str, hold: holds.Hold | None, **kwargs: Any
+    ) -> None:
+        self.said: list[FromTask] = []
+        self.driver, far_end = Pipe()
+        self.supervisor = Supervisor()
+        self.folder = self.supervisor.folder
+        self.ending: tuple[Outcome, bytes | None] | None = None
+        told = contract(gang)
+        (self.folder / "function.pkl").write_bytes(cloudpickle.dumps((function, kwargs)))
+        environment = {**base_environment(os.environ), **common_environment(told)}
+        with open(os.devnull, "rb") as listener:  # noqa: PTH123
+            descriptors = [listener.fileno(), *(hold.filenos if hold else ())]
+            self.supervisor.start(told, environment, descriptors)
+        self._thread = threading.Thread(target=self._attend, args=[far_end])
+        self._thread.start()
+
+    def _attend(self, far_end: Connection[Any, Any]) -> None:
+        self.ending = self.supervisor.attend(far_end, self.said.append, task=0)
+
+    def wait(self, *, limit_s: float = 15) -> tuple[Outcome, bytes | None]:
+        self._thread.join(limit_s)
+        assert self.ending is not None, "the rank did not end in time"
+        return self.ending
+
+    def rank(self) -> psutil.Process:
+        return psutil.Process(
+            eventually(lambda: next((s.pid for s in self.said if isinstance(s, Started)), 0))
+        )
+
+    def lines(self) -> list[str]:
+        return [message.text for message in self.said if isinstance(message, Line)]
+
+    def close(self) -> None:
+        if self._thread.is_alive():
+            self.driver.close()
+            self._thread.join(20)
+        self.driver.close()
+
+
+def eventually(look: Callable[[], _T], *, limit_s: float = 10) -> _T:
+    deadline = time.monotonic() + limit_s
+    while not (found := look()):
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
+    return found
+
+
+@pytest.fixture
+def attend(request: pytest.FixtureRequest) -> Iterator[Callable[..., Attended]]:
+    made: list[Attended] = []
+
+    def start(function: Callable[..., Any], hold: holds.Hold | None = None, **kwargs: Any) -> Attended:
+        made.append(Attended(function, f"{request.node.name[:40]}-{os.getpid()}", hold, **kwargs))
+        return made[-1]
+
+    yield start
+    for attended in made:
+        attended.close()
+
+
+def answer() -> int:
+    print("thinking", flush=True)
+    print("done", end="")
+    return 42
+
+
+def test_a_ranks_value_its_words_and_its_process_id_come_back(attend: Callable[..., Attended]) -> None:
+    rank = attend(answer)
+
+    outcome, value = rank.wait()
+
+    assert outcome.kind == "returned"
+    assert value is not None
+    assert cloudpickle.loads(value) == 42
+    assert rank.lines() == ["thinking", "done"]
+
+
+def report() -> None:
+    import tritium
+
+    tritium.rank().report(epoch=1, loss=0.5)
+    tritium.rank().report(epoch=2, loss=0.25)
+
+
+def test_reports_arrive_in_order(attend: Callable[..., Attended]) -> None:
+    rank = attend(report)
+
+    rank.wait()
+
+    reports = [message.values for message in rank.said if isinstance(message, Report)]
+    assert reports == [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}]
+
+
+def gather() -> list[object]:
+    import tritium
+
+    rank = tritium.rank()
+    rank.barrier()
+    return [rank.all_gather({"mine": rank.rank}), rank.broadcast("root")]
+
+
+def test_a_rank_gathers_through_the_driver(attend: Callable[..., Attended]) -> None:
+    rank = attend(gather)
+    for _ in range(3):
+        share = eventually(
+            lambda: next((message for message in rank.said if isinstance(message, Share)), None)
+        )
+        assert share is not None
+        rank.said.remove(share)
+        rank.driver.send(Shared(payloads=(share.payload,)))
+
+    _, value = rank.wait()
+
+    assert value is not None
+    assert cloudpickle.loads(value) == [[{"mine": 0}], "root"]
+
+
+def fail() -> None:
+    raise ValueError("no rows in shard")
+
+
+def test_an_exception_comes_back_with_the_ranks_own_traceback(attend: Callable[..., Attended]) -> None:
+    outcome, value = attend(fail).wait()
+
+    assert (outcome.kind, outcome.cause, value) == ("raised", "ValueError: no rows in shard", None)
+    assert "in fail" in outcome.trace
+    assert "rank_process" not in outcome.trace
+
+
+def leave(code: int) -> None:
+    sys.exit(code)
+
+
+def test_sys_exit_is_told_by_its_code(attend: Callable[..., Attended]) -> None:
+    assert attend(leave, code=0).wait()[0].kind == "returned"
+    outcome, _ = attend(leave, code=3).wait()
+    assert (outcome.kind, outcome.cause) == ("exited", "exited with code 3")
+
+
+def leave_at_once() -> None:
+    os._exit(7)
+
+
+def test_a_rank_that_leaves_without_a_word_is_told_by_its_exit_code(attend: Callable[..., Attended]) -> None:
+    outcome, _ = attend(leave_at_once).wait()
+
+    assert (outcome.kind, outcome.cause) == ("exited", "exited with code 7")
+
+
+def sleep_with_hidden_grandchild(note: str, *, deaf: bool = False) -> None:
+    import subprocess
+
+    if deaf:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # A grandchild that hides: a session of its own, a parent that is gone, nothing in common but the mark.
+    script = (
+        "import os, time; os.fork() and os._exit(0); open({!r}, 'w').write(str(os.getpid())); time.sleep(300)"
+    )
+    subprocess.run([sys.executable, "-c", script.format(note)], start_new_session=True, check=True)
+    time.sleep(300)
+
+
+def hidden(note: Path) -> psutil.Process:
+    return psutil.Process(int(eventually(lambda: note.exists() and note.read_text())))
+
+
+def assert_gone(*processes: psutil.Process, within_s: float) -> None:
+    _, alive = psutil.wait_procs(list(processes), timeout=within_s)
+    assert not alive
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+def test_stop_ends_rank_and_hidden_grandchild(
+    attend: Callable[..., Attended], tmp_path: Path, *, deaf: bool
+) -> None:
+    rank = attend(sleep_with_hidden_grandchild, note=str(tmp_path / "pid"), deaf=deaf)
+    processes = [rank.rank(), hidden(tmp_path / "pid")]
+
+    began = time.monotonic()
+    rank.driver.send(Stop())
+    outcome, _ = rank.wait()
+
+    assert outcome.kind == "stopped"
+    assert_gone(*processes, within_s=0)
+    assert time.monotonic() - began < 3
+    assert not rank.folder.exists()
+
+
+def test_a_lost_driver_ends_the_rank(attend: Callable[..., Attended], tmp_path: Path) -> None:
+    rank = attend(sleep_with_hidden_grandchild, note=str(tmp_path / "pid"))
+    processes = [rank.rank(), hidden(tmp_path / "pid")]
+
+    rank.driver.close()
+
+    rank.wait()
+    assert_gone(*processes, within_s=0)
+
+
+def test_a_rank_killed_by_a_signal_is_told_by_its_name(
+    attend: Callable[..., Attended], tmp_path: Path
+) -> None:
+    rank = attend(sleep_with_hidden_grandchild, note=str(tmp_path / "pid"))
+    grandchild = hidden(tmp_path / "pid")
+
+    rank.rank().kill()
+
+    outcome, _ = rank.wait()
+    assert (outcome.kind, outcome.cause) == ("killed", "killed by SIGKILL")
+    assert_gone(grandchild, within_s=0)
+
+
+def test_a_killed_guardian_takes_rank_and_hidden_grandchild_with_it(
+    attend: Callable[..., Attended], tmp_path: Path
+) -> None:
+    rank = attend(sleep_with_hidden_grandchild, note=str(tmp_path / "pid"))
+    processes = [rank.rank(), hidden(tmp_path / "pid")]
+    guardian = processes[0].parent()
+    assert guardian is not None
+
+    guardian.kill()
+
+    outcome, _ = rank.wait()
+    assert outcome.kind == "lost"
+    assert_gone(*processes, within_s=1)
+    assert not rank.folder.exists()
+
+
+def test_a_hold_lasts_exactly_as_long_as_the_rank(attend: Callable[..., Attended], tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    hold = holds.take([Uuid("GPU-1")], what="about to start", directory=tmp_path)
+    rank = attend(sleep_with_hidden_grandchild, hold, note=str(tmp_path / "note"))
+    hold.close()
+    process = rank.rank()
+    hidden(tmp_path / "note")
+
+    holder = eventually(
+        lambda: next((h for h in holds.held(tmp_path).values() if h.what.startswith("rank 0")), None)
+    )
+    assert holder is not None
+    assert holder.pid == process.pid
+    rank.driver.send(Stop())
+    rank.wait()
+    assert not holds.held(tmp_path)
+
+
+def test_a_rank_that_was_never_started_leaves_nothing() -> None:
+    supervisor = Supervisor()
+
+    supervisor.abandon()
+
+    assert not supervisor.folder.exists()
+    assert not [child for child in psutil.Process().children() if "guardian" in " ".join(child.cmdline())]
