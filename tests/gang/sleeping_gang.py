@@ -1,0 +1,65 @@
+"""A driver program for tests: a gang that sleeps, each rank with a grandchild in a session of its own.
+
+Says ``ready`` with the pids once every rank runs, then obeys ``cancel`` and ``stop`` on stdin; says
+``failed`` with the error when the gang ended.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from typing import Any
+
+import tritium
+from tritium.errors import TritiumError
+
+
+def say(**words: Any) -> None:
+    print(json.dumps(words), flush=True)
+
+
+def sleep(*, deaf: bool) -> None:
+    import os
+    import signal
+    import subprocess
+    import time
+
+    import tritium
+
+    if deaf:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    script = "import os, time; os.fork() and os._exit(0); print(os.getpid(), flush=True); time.sleep(300)"
+    hidden = subprocess.Popen([sys.executable, "-c", script], start_new_session=True, stdout=subprocess.PIPE)
+    assert hidden.stdout is not None
+    tritium.rank().report(pid=os.getpid(), hidden=int(hidden.stdout.readline()))
+    time.sleep(300)
+
+
+def main() -> None:
+    ranks = int(sys.argv[1])
+    deaf = "deaf" in sys.argv
+    spark = tritium.session(machine="dgx-a100", workers=2)
+    pids: dict[int, dict[str, int]] = {}
+
+    def hear(rank: int, values: Any) -> None:
+        pids[rank] = dict(values)
+        if len(pids) == ranks:
+            say(ready=pids)
+
+    def obey() -> None:
+        for line in sys.stdin:
+            if line.strip() == "cancel":
+                spark.sparkContext.cancelAllJobs()
+
+    threading.Thread(target=obey, daemon=True).start()
+    try:
+        tritium.Gang(ranks=ranks, name="sleepers").run(sleep, on_report=hear, deaf=deaf)
+    except TritiumError as err:
+        say(failed=[type(err).__name__, str(err)])
+    spark.stop()
+    say(stopped=True)
+
+
+if __name__ == "__main__":
+    main()

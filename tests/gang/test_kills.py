@@ -1,0 +1,95 @@
+"""Whatever dies, no rank and no grandchild of one is left, and every device is free again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from rigs.application import Application, Family
+from tritium_discovery import claims, holds
+
+pytestmark = pytest.mark.spark
+
+PROGRAM = Path(__file__).with_name("sleeping_gang.py")
+GONE_S = 3.0
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    tmp_path.chmod(0o700)
+    return tmp_path
+
+
+class Sleepers:
+    """A running gang of two, with all of its processes."""
+
+    def __init__(self, application: Application, directory: Path) -> None:
+        self.application = application
+        self.directory = directory
+        pids = application.says("ready")
+        self.families = [Family(pids[rank]["pid"]) for rank in sorted(pids)]
+        self.members = [psutil.Process(pids[rank][who]) for rank in pids for who in ("pid", "hidden")]
+        self.members += [family.guardian for family in self.families]
+
+    def assert_gone(self, *, within_s: float = GONE_S) -> None:
+        began = time.monotonic()
+        _, alive = psutil.wait_procs(self.members, timeout=within_s)
+        assert not [process.cmdline() for process in alive]
+        print(f"gone after {time.monotonic() - began:.2f} s")
+        assert not holds.held(self.directory)
+
+
+@pytest.fixture
+def sleepers(directory: Path, request: pytest.FixtureRequest) -> Iterator[Sleepers]:
+    args = getattr(request, "param", ())
+    with Application(PROGRAM, "2", *args, environment={"TRITIUM_DIR": str(directory)}) as application:
+        gang = Sleepers(application, directory)
+        assert len(holds.held(directory)) == 2
+        assert len(claims.live(directory)) == 2
+        yield gang
+
+
+def test_a_killed_python_worker_ends_the_gang(sleepers: Sleepers) -> None:
+    sleepers.families[0].worker.kill()
+
+    sleepers.assert_gone()
+    name, text = sleepers.application.says("failed")
+    assert name == "GangLost", text
+    assert sleepers.application.says("stopped", limit_s=30)
+    assert not claims.live(sleepers.directory)
+
+
+def test_a_killed_executor_ends_the_gang(sleepers: Sleepers) -> None:
+    sleepers.families[1].executor.kill()
+
+    sleepers.assert_gone()
+    name, text = sleepers.application.says("failed")
+    assert name == "GangLost", text
+    assert "executor" in text
+
+
+def test_a_killed_driver_jvm_ends_the_gang_and_frees_its_claims(sleepers: Sleepers) -> None:
+    sleepers.families[0].jvm.kill()
+
+    sleepers.assert_gone()
+    sleepers.families[0].jvm.wait(5)
+    assert not claims.live(sleepers.directory)
+
+
+def test_a_killed_driver_program_ends_the_gang(sleepers: Sleepers) -> None:
+    sleepers.application.process.kill()
+
+    sleepers.assert_gone()
+
+
+@pytest.mark.parametrize("sleepers", [(), ("deaf",)], indirect=True, ids=["polite", "deaf"])
+def test_a_cancelled_job_ends_the_gang(sleepers: Sleepers) -> None:
+    sleepers.application.tell("cancel")
+
+    sleepers.assert_gone(within_s=3.0)
+    name, _ = sleepers.application.says("failed")
+    assert name == "GangCancelled"

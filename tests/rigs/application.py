@@ -1,0 +1,111 @@
+"""Rig: a Spark application as a process of its own, which a test may kill in parts and which always ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+
+__all__ = ["Application", "Family"]
+
+_START_LIMIT_S = 120.0
+
+
+class Application:
+    """A driver program of a test, which says one JSON object per line on its stdout."""
+
+    def __init__(self, program: Path, *args: str, environment: Mapping[str, str]) -> None:
+        self._log = (Path(environment["TRITIUM_DIR"]) / f"application-{time.monotonic_ns()}.log").open("w+")
+        self.process = subprocess.Popen(
+            [sys.executable, str(program), *args],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env={**os.environ, **environment},
+            start_new_session=True,
+        )
+        self._known: set[psutil.Process] = set()
+
+    def says(self, key: str, *, limit_s: float = _START_LIMIT_S) -> Any:
+        """Wait for the next line that has a key, and return its value."""
+        assert self.process.stdout is not None
+        alarm = _kill_after(self.process, limit_s)
+        with alarm:
+            for line in self.process.stdout:
+                self._remember()
+                with contextlib.suppress(json.JSONDecodeError):
+                    said = json.loads(line)
+                    if key in said:
+                        return said[key]
+        self._log.seek(0)
+        raise AssertionError(f"the application ended or hung before it said {key!r}:\n{self._log.read()}")
+
+    def tell(self, word: str) -> None:
+        """Send a line to its stdin."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{word}\n")
+        self.process.stdin.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._remember()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        for process in self._known:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(list(self._known), timeout=10)
+        self.process.wait(timeout=10)
+        for stream in (self.process.stdin, self.process.stdout, self._log):
+            with contextlib.suppress(BrokenPipeError):
+                if stream is not None:
+                    stream.close()
+
+    def _remember(self) -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self._known |= set(psutil.Process(self.process.pid).children(recursive=True))
+
+
+class Family:
+    """The processes above one rank, found from its pid: guardian, Python worker, daemon, executor, driver."""
+
+    def __init__(self, rank_pid: int) -> None:
+        self.rank = psutil.Process(rank_pid)
+        self.guardian = self._parent(self.rank)
+        self.worker = self._parent(self.guardian)
+        self.daemon = self._parent(self.worker)
+        self.executor = self._parent(self.daemon)
+        self.jvm = self._parent(self.executor)
+
+    @staticmethod
+    def _parent(process: psutil.Process) -> psutil.Process:
+        parent = process.parent()
+        assert parent is not None
+        return parent
+
+
+@contextlib.contextmanager
+def _kill_after(process: subprocess.Popen[str], limit_s: float) -> Iterator[None]:
+    import threading
+
+    timer = threading.Timer(limit_s, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
