@@ -1,0 +1,81 @@
+"""The question itself: which devices does this process see, and may they be used?"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tritium_discovery import isolate
+from tritium_discovery.device import Inventory
+from tritium_discovery.errors import NoDevice
+from tritium_discovery.inventory import generation, inventory_of
+from tritium_discovery.observation import Observation
+from tritium_discovery.process import boot_id
+from tritium_discovery.settings import Settings
+
+__all__ = ["Discovery", "discover", "look"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discovery:
+    """One look at the host: what was read, and what it means."""
+
+    observation: Observation
+    inventory: Inventory
+    generation: str
+    """The set of devices of the host, as claims record it."""
+
+
+def discover(settings: Settings) -> Inventory:
+    """All devices that this process sees, healthy or not, with the links between them.
+
+    >>> discover(Settings(machine="two-t4")).devices[1].product
+    'Tesla T4'
+
+    Raises:
+        DiscoveryError: one class per cause: no library, no driver, a mismatch, no permission, no GPU,
+            a driver that hangs, a machine file that is wrong.
+        Undecidable: integers in CUDA_VISIBLE_DEVICES that only the CUDA driver understands here.
+    """
+    return look(settings, topology=True).inventory
+
+
+def look(settings: Settings, *, topology: bool) -> Discovery:
+    """Read the host once and understand it; without ``topology`` there are no links, and it is quicker.
+
+    Raises:
+        DiscoveryError: as `discover`.
+    """
+    observation = isolate.call(
+        partial(_observe, settings.machine, topology=topology), timeout_s=settings.timeout_s
+    )
+    inventory = inventory_of(
+        observation, settings, boot_id=boot_id(), hostname=socket.gethostname(), memory_mib=_host_memory_mib()
+    )
+    if not inventory.devices:
+        shown = "" if settings.visible is None else f" (CUDA_VISIBLE_DEVICES={settings.visible!r})"
+        raise NoDevice(f"this process may see none of the {len(observation.cards)} GPUs of the host{shown}")
+    return Discovery(observation=observation, inventory=inventory, generation=generation(observation))
+
+
+def _observe(machine: str | None, *, topology: bool) -> Observation:
+    """Runs in the child: only there are the heavy libraries imported."""
+    if machine is None:
+        from tritium_discovery import nvml
+
+        return nvml.observe(topology=topology)
+    from tritium_discovery import emulate
+    from tritium_discovery.machine import load
+
+    return emulate.observe(load(machine), topology=topology)
+
+
+def _host_memory_mib() -> int:
+    """MemTotal of ``/proc/meminfo``, which unified-memory parts share with the CPU."""
+    with Path("/proc/meminfo").open(encoding="ascii") as file:
+        for line in file:
+            if line.startswith("MemTotal:"):
+                return int(line.split()[1]) // 1024
+    return 0

@@ -1,0 +1,159 @@
+"""Holds: which process uses a device now. One flock'd descriptor per UUID, released by the kernel.
+
+Nobody has to clean up: when the last process that has the descriptor is gone, killed or not, the device
+is free. What the files say is for people only; the lock is the truth.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pwd
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tritium_discovery.device import Uuid
+from tritium_discovery.errors import BadState, DeviceHeld
+from tritium_discovery.state import host_lock, open_plain
+
+__all__ = ["Hold", "Holder", "adopt", "held", "take"]
+
+_PREFIX = "hold-"
+_LOCK_TIMEOUT_S = 10.0
+_MOST_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Who holds a device, in its own words."""
+
+    pid: int
+    """E.g. ``4711``; 0 when the holder left no note."""
+    user: str
+    """E.g. ``alice``."""
+    what: str
+    """E.g. ``rank 0 of gang 7c1e``."""
+    since: float
+    """Seconds since the epoch."""
+
+    def __str__(self) -> str:
+        return f"{self.what} (pid {self.pid})" if self.pid else self.what
+
+
+_UNKNOWN = Holder(pid=0, user="", what="a process that left no note", since=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Devices held by this process, until ``close`` or the end of every process that has the descriptors."""
+
+    uuids: tuple[Uuid, ...]
+    filenos: tuple[int, ...]
+    """One open descriptor per device, in the order of ``uuids``; pass them to a child to share the hold."""
+    _open: list[int] = field(repr=False)
+
+    def close(self) -> None:
+        """Close this process's descriptors; a child that inherited them goes on holding."""
+        while self._open:
+            os.close(self._open.pop())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def take(uuids: Sequence[Uuid], *, what: str, directory: Path) -> Hold:
+    """Hold all of ``uuids`` or none; does not wait.
+
+    Raises:
+        DeviceHeld: another process holds one of them; ``.uuid`` and ``.holder`` say which and who.
+        BadState: a file in ``directory`` is not what it should be.
+        TimedOut: the host's lock could not be had.
+    """
+    opened: list[int] = []
+    try:
+        with host_lock(directory, timeout_s=_LOCK_TIMEOUT_S):
+            for uuid in uuids:
+                fileno = open_plain(_path(directory, uuid), os.O_RDWR, mode=0o666)
+                opened.append(fileno)
+                _lock_or_raise(fileno, uuid)
+            adopt(opened, what=what)
+    except BaseException:
+        for fileno in opened:
+            os.close(fileno)
+        raise
+    return Hold(tuple(uuids), tuple(opened), opened)
+
+
+def adopt(filenos: Sequence[int], *, what: str) -> None:
+    """Write this process into the held descriptors as their holder, e.g. a rank that inherited them."""
+    note = {"pid": os.getpid(), "user": _user(), "what": what, "since": time.time()}
+    text = json.dumps(note).encode()[:_MOST_BYTES]
+    for fileno in filenos:
+        os.pwrite(fileno, text.ljust(_MOST_BYTES), 0)
+
+
+def held(directory: Path) -> Mapping[Uuid, Holder]:
+    """Who holds what now.
+
+    Raises:
+        BadState: a file in ``directory`` is not what it should be.
+        TimedOut: the host's lock could not be had.
+    """
+    found: dict[Uuid, Holder] = {}
+    # Probing takes each lock for a moment: only under the host's lock can that disturb nobody.
+    with host_lock(directory, timeout_s=_LOCK_TIMEOUT_S):
+        for path in sorted(directory.glob(f"{_PREFIX}*")):
+            fileno = open_plain(path, os.O_RDONLY, mode=0)
+            try:
+                if not _lock(fileno):
+                    found[Uuid(path.name.removeprefix(_PREFIX))] = _read(fileno)
+            finally:
+                os.close(fileno)
+    return found
+
+
+def _path(directory: Path, uuid: Uuid) -> Path:
+    if not uuid.replace("-", "").isalnum():
+        raise BadState(f"{uuid!r} is no device UUID")
+    return directory / f"{_PREFIX}{uuid}"
+
+
+def _lock_or_raise(fileno: int, uuid: Uuid) -> None:
+    if not _lock(fileno):
+        raise DeviceHeld(uuid, _read(fileno))
+
+
+def _lock(fileno: int) -> bool:
+    try:
+        fcntl.flock(fileno, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _read(fileno: int) -> Holder:
+    """The note in a hold file; anybody may have written it, so anything may be in it."""
+    try:
+        note = json.loads(os.pread(fileno, _MOST_BYTES, 0))
+        return Holder(
+            pid=int(note["pid"]), user=str(note["user"]), what=str(note["what"]), since=float(note["since"])
+        )
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return _UNKNOWN
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # containers run as users without a name
+        return str(os.getuid())

@@ -1,0 +1,301 @@
+"""Emulated machines: a host written down as YAML, parsed into one model.
+
+The emulated probe and the C library of the tests are two renderings of it. The files that ship lie in
+``machines/``; TRITIUM_MACHINE takes one of their names, or a path.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tritium_discovery.errors import BadMachine
+
+__all__ = ["Machine", "MachineCard", "MachineInstance", "load", "names", "parse"]
+
+_T = TypeVar("_T")
+_SHIPPED = Path(__file__).parent / "machines"
+_NO_MORE = 1 << 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineInstance:
+    """A MIG compute instance of a card."""
+
+    slot: int
+    """Its MIG index; slots in between may be empty, as ``nvmlDeviceGetMaxMigDeviceCount`` is a ceiling."""
+    profile: str
+    """E.g. ``1g.5gb``."""
+    memory_mib: int
+    uuid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineCard:
+    """One card of a machine, with its faults."""
+
+    uuid: str
+    bus: str
+    """PCI bus id, e.g. ``00000000:07:00.0``."""
+    product: str = "NVIDIA A100-SXM4-40GB"
+    memory_mib: int | None = 40960
+    """``None`` on unified-memory parts, where NVML does not say."""
+    used_mib: int = 0
+    capability: tuple[int, int] = (8, 0)
+    numa: int = -1
+    """-1 where the platform does not say, as in sysfs."""
+    cpus: str = ""
+    """E.g. ``48-63,176-191``."""
+    pcie: str = ""
+    """Node, host bridge and switches from the root down, e.g. ``n0/h0/s1``."""
+    nvswitch: int = 0
+    """How many NVLinks go to NVSwitches."""
+    mig: bool = False
+    mig_pending: bool = False
+    mig_max: int = 7
+    instances: tuple[MachineInstance, ...] = ()
+    processes: tuple[int, ...] = ()
+    """Pids of compute processes."""
+    ecc_errors: int = 0
+    remapped: tuple[int, int, bool, bool] = (0, 0, False, False)
+    """Correctable, uncorrectable, pending, failed."""
+    retirement_pending: bool = False
+    recovery: int = 0
+    temperature_c: int = 35
+    vgpu: bool = False
+    lost_after: int = _NO_MORE
+    """The card is lost from this many NVML calls on it; 0: at once."""
+    fail: Mapping[str, int] = field(default_factory=dict)
+    """NVML codes by call, e.g. ``{nvmlDeviceGetMemoryInfo: 4}``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """A host: its driver, its cards and how they are wired."""
+
+    name: str
+    about: str = ""
+    driver: str = "550.90.07"
+    nvml: str = "12.550.90.07"
+    cuda: str = "12.4"
+    init: int = 0
+    """What nvmlInit answers, e.g. ``9`` (driver not loaded); 12: there is no library at all."""
+    cards: tuple[MachineCard, ...] = ()
+    nvlinks: tuple[tuple[int, int, int], ...] = ()
+    """Direct NVLinks: one card, another, how many."""
+    missing: tuple[str, ...] = ()
+    """Symbols that this driver's library does not have."""
+    hang: tuple[str, ...] = ()
+    """Calls that never come back."""
+    fail: Mapping[str, int] = field(default_factory=dict)
+    """NVML codes by call, for all cards."""
+    order: tuple[int, ...] = ()
+    """In which order the library lists the cards; empty: by PCI bus."""
+    vanish_after: int = _NO_MORE
+    """The last card leaves the count after this many calls of nvmlDeviceGetCount."""
+    unseen: tuple[str, ...] = ()
+    """Bus ids of GPUs that are on the PCI bus and that NVML does not list."""
+
+
+def names() -> tuple[str, ...]:
+    """The machines that ship."""
+    return tuple(sorted(path.stem for path in _SHIPPED.glob("*.yaml")))
+
+
+def load(name: str) -> Machine:
+    """A machine by the name of one that ships, or by the path of a file.
+
+    Raises:
+        BadMachine: there is none, or its file is wrong; the place in the file is named.
+    """
+    import yaml  # only here: it takes longer to load than everything else together
+
+    path = Path(name) if "/" in name or name.endswith(".yaml") else _SHIPPED / f"{name}.yaml"
+    if not path.is_file():
+        raise BadMachine(
+            f"there is no emulated machine {name!r}; there are {', '.join(names())}, or give a path"
+        )
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as err:
+        raise BadMachine(f"machine file {path} cannot be read: {' '.join(str(err).split())}") from err
+    return parse(data, name=path.stem)
+
+
+def parse(data: object, *, name: str) -> Machine:
+    """A machine from what its file holds; keys are the fields of `Machine` and `MachineCard`.
+
+    ``card`` holds what all ``cards`` have in common.
+
+    Raises:
+        BadMachine: a key is unknown or a value of the wrong shape; its path is named.
+    """
+    top = _Mapping(data, at="")
+    common = top.mapping("card")
+    cards = tuple(
+        _card(
+            _Mapping({**common, **top.child(item, f"cards[{index}]").data}, at=f"cards[{index}]"), name, index
+        )
+        for index, item in enumerate(top.sequence("cards", ()))
+    )
+    nvlinks = tuple(
+        _triple(item, f"nvlinks[{index}]", len(cards))
+        for index, item in enumerate(top.sequence("nvlinks", ()))
+    )
+    order = tuple(top.integers("order"))
+    if order and sorted(order) != list(range(len(cards))):
+        raise BadMachine(
+            f"machine {name}: order: expected each of the {len(cards)} cards once, got {list(order)}"
+        )
+    machine = Machine(
+        name=name,
+        about=top.take("about", str, ""),
+        driver=top.take("driver", str, "550.90.07"),
+        nvml=top.take("nvml", str, "12.550.90.07"),
+        cuda=top.take("cuda", str, "12.4"),
+        init=top.take("init", int, 0),
+        cards=cards,
+        nvlinks=nvlinks,
+        missing=top.strings("missing"),
+        hang=top.strings("hang"),
+        fail=top.codes("fail"),
+        order=order,
+        vanish_after=top.take("vanish_after", int, _NO_MORE),
+        unseen=top.strings("unseen"),
+    )
+    top.finish()
+    return machine
+
+
+def _card(item: _Mapping, machine: str, index: int) -> MachineCard:
+    uuid = item.take("uuid", str, _uuid("GPU", machine, index))
+    capability = item.take("capability", str, "8.0").partition(".")
+    if not (capability[0].isdigit() and capability[2].isdigit()):
+        raise BadMachine(f"{item.at}.capability: expected such as '8.0'")
+    remapped = item.mapping("remapped")
+    memory = item.take("memory_mib", int, 40960)
+    card = MachineCard(
+        uuid=uuid,
+        bus=item.take("bus", str, f"00000000:{index + 1:02X}:00.0"),
+        product=item.take("product", str, "NVIDIA A100-SXM4-40GB"),
+        memory_mib=memory if memory >= 0 else None,
+        used_mib=item.take("used_mib", int, 0),
+        capability=(int(capability[0]), int(capability[2])),
+        numa=item.take("numa", int, -1),
+        cpus=item.take("cpus", str, ""),
+        pcie=item.take("pcie", str, f"n0/h{index}"),
+        nvswitch=item.take("nvswitch", int, 0),
+        mig=item.take("mig", bool, False),
+        mig_pending=item.take("mig_pending", bool, item.data.get("mig", False) is True),
+        mig_max=item.take("mig_max", int, 7),
+        instances=tuple(
+            _instance(item.child(part, f"{item.at}.instances[{place}]"), machine, index)
+            for place, part in enumerate(item.sequence("instances", ()))
+        ),
+        processes=tuple(item.integers("processes")),
+        ecc_errors=item.take("ecc_errors", int, 0),
+        remapped=(
+            int(remapped.get("correctable", 0)),
+            int(remapped.get("uncorrectable", 0)),
+            bool(remapped.get("pending", False)),
+            bool(remapped.get("failed", False)),
+        ),
+        retirement_pending=item.take("retirement_pending", bool, False),
+        recovery=item.take("recovery", int, 0),
+        temperature_c=item.take("temperature_c", int, 35),
+        vgpu=item.take("vgpu", bool, False),
+        lost_after=item.take("lost_after", int, _NO_MORE),
+        fail=item.codes("fail"),
+    )
+    item.finish()
+    return card
+
+
+def _instance(item: _Mapping, machine: str, card: int) -> MachineInstance:
+    slot = item.take("slot", int, 0)
+    instance = MachineInstance(
+        slot=slot,
+        profile=item.take("profile", str, "1g.5gb"),
+        memory_mib=item.take("memory_mib", int, 4864),
+        uuid=item.take("uuid", str, _uuid("MIG", machine, card * 100 + slot)),
+    )
+    item.finish()
+    return instance
+
+
+def _uuid(kind: str, machine: str, number: int) -> str:
+    """An identity that is the same on every run and another one on every machine.
+
+    >>> _uuid("GPU", "dgx-a100", 0) == _uuid("GPU", "dgx-a100", 0) != _uuid("GPU", "dgx-a100", 1)
+    True
+    """
+    base = f"{zlib.crc32(machine.encode()):08x}-7472-4974-8975"
+    return f"{kind}-{base}-{number:012x}"
+
+
+def _triple(item: object, at: str, cards: int) -> tuple[int, int, int]:
+    if (
+        isinstance(item, list)
+        and len(item) == 3  # noqa: PLR2004 - a triple
+        and all(type(number) is int for number in item)
+        and 0 <= item[0] < cards
+        and 0 <= item[1] < cards
+        and item[0] != item[1]
+        and 0 < item[2] <= 18  # noqa: PLR2004 - NVML_NVLINK_MAX_LINKS
+    ):
+        return item[0], item[1], item[2]
+    raise BadMachine(f"{at}: expected [card, other card, 1 to 18 links], got {item!r}")
+
+
+class _Mapping:
+    """Typed getters on a mapping from YAML; what was not asked for by the end is an unknown key."""
+
+    def __init__(self, data: object, *, at: str) -> None:
+        if not isinstance(data, dict):
+            raise BadMachine(f"{at or 'the machine file'}: expected a mapping, got {data!r}")
+        self.data: dict[Any, Any] = data
+        self.at = at
+        self._seen: set[str] = set()
+
+    def child(self, data: object, at: str) -> _Mapping:
+        return _Mapping(data, at=at)
+
+    def take(self, key: str, kind: type[_T], default: _T) -> _T:
+        self._seen.add(key)
+        found = self.data.get(key, default)
+        if kind is str and type(found) in {int, float}:
+            found = str(found)  # YAML reads 8.0 and 12.4 as numbers
+        if type(found) is not kind:
+            raise BadMachine(f"{self._path(key)}: expected {kind.__name__}, got {found!r}")
+        return found
+
+    def sequence(self, key: str, default: Sequence[object]) -> Sequence[object]:
+        return self.take(key, list, list(default))
+
+    def mapping(self, key: str) -> Mapping[str, Any]:
+        return self.take(key, dict, {})
+
+    def strings(self, key: str) -> tuple[str, ...]:
+        items = self.sequence(key, ())
+        return tuple(self.child({key: item}, self.at).take(key, str, "") for item in items)
+
+    def integers(self, key: str) -> tuple[int, ...]:
+        items = self.sequence(key, ())
+        return tuple(self.child({key: item}, self.at).take(key, int, 0) for item in items)
+
+    def codes(self, key: str) -> Mapping[str, int]:
+        found = _Mapping(self.mapping(key), at=self._path(key))
+        return {str(call): found.take(call, int, 0) for call in found.data}
+
+    def finish(self) -> None:
+        unknown = sorted(str(key) for key in self.data if key not in self._seen)
+        if unknown:
+            raise BadMachine(
+                f"{self._path(unknown[0])}: unknown key; known are {', '.join(sorted(self._seen))}"
+            )
+
+    def _path(self, key: str) -> str:
+        return f"{self.at}.{key}" if self.at else key

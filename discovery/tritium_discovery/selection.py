@@ -1,0 +1,100 @@
+"""Selection: which of the devices may be reported for a request, and why not the others. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tritium_discovery.device import Device, Inventory, Uuid
+from tritium_discovery.errors import NotEnough
+from tritium_discovery.settings import Settings
+from tritium_discovery.sysfs import bus_id
+
+__all__ = ["Verdict", "choose", "judge"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One device and every reason why it is left out; none means that it may be used."""
+
+    device: Device
+    reasons: tuple[str, ...]
+
+    @property
+    def kept(self) -> bool:
+        """Whether it may be reported."""
+        return not self.reasons
+
+
+def judge(
+    inventory: Inventory, settings: Settings, *, claimed: Mapping[Uuid, str], held: Mapping[Uuid, str]
+) -> tuple[Verdict, ...]:
+    """A verdict per device, by address. ``claimed`` and ``held`` say by whom, in words."""
+    return tuple(
+        Verdict(device=device, reasons=tuple(_reasons(device, settings, claimed, held)))
+        for device in inventory.devices
+    )
+
+
+def _reasons(
+    device: Device, settings: Settings, claimed: Mapping[Uuid, str], held: Mapping[Uuid, str]
+) -> list[str]:
+    found = [*device.troubles, *_unwanted(device, settings)]
+    if device.uuid in claimed:
+        found.append(f"it is claimed by {claimed[device.uuid]}")
+    # Who holds a device is known to us and counted; only processes that nobody vouches for are foreign.
+    if device.processes and device.uuid not in held and not settings.take_busy:
+        pids = ", ".join(map(str, device.processes))
+        found.append(
+            f"foreign processes compute on it (pid {pids}); TRITIUM_TAKE_BUSY=true takes it all the same"
+        )
+    return found
+
+
+def _unwanted(device: Device, settings: Settings) -> list[str]:
+    """The filters that the device does not pass."""
+    found = []
+    if settings.product is not None and settings.product.lower() not in device.product.lower():
+        found.append(f"it is a {device.product}, {settings.product} wanted")
+    if device.memory_mib < settings.min_memory_mib:
+        found.append(f"it has {device.memory_mib} MiB of memory, {settings.min_memory_mib} wanted")
+    if device.free_mib < settings.min_free_mib:
+        found.append(f"{device.free_mib} MiB of its memory are free, {settings.min_free_mib} wanted")
+    if device.capability < settings.min_capability:
+        has, wants = (".".join(map(str, pair)) for pair in (device.capability, settings.min_capability))
+        found.append(f"its compute capability is {has}, {wants} wanted")
+    if settings.mig_profile is not None and device.mig_profile != settings.mig_profile:
+        found.append(f"it is {device.mig_profile or 'no MIG instance'}, {settings.mig_profile} wanted")
+    if settings.allow is not None and not any(_names(word, device) for word in settings.allow):
+        found.append("TRITIUM_ALLOW does not name it")
+    if any(_names(word, device) for word in settings.deny):
+        found.append("TRITIUM_DENY names it")
+    return found
+
+
+def _names(word: str, device: Device) -> bool:
+    """Whether a word names the device: by UUID, by that of its card, by PCI address or by address."""
+    if word.isascii() and word.isdigit():
+        return int(word) == device.address
+    return word in {device.uuid, device.parent} or bus_id(word) == device.pci_bus_id
+
+
+def choose(verdicts: Sequence[Verdict], amount: int | None) -> tuple[Device, ...]:
+    """Exactly ``amount`` devices, lowest addresses first; all that may be used when it is ``None``.
+
+    Raises:
+        NotEnough: fewer may be used; the reasons against each of the others are in its text.
+    """
+    kept = [verdict.device for verdict in verdicts if verdict.kept]
+    wanted = max(1, len(kept)) if amount is None else amount
+    if len(kept) < wanted:
+        raise NotEnough(
+            f"{wanted} devices wanted, {len(kept)} of {len(verdicts)} may be used",
+            wanted=wanted,
+            reasons=[
+                f"device {verdict.device.address} ({verdict.device.uuid}): {', '.join(verdict.reasons)}"
+                for verdict in verdicts
+                if not verdict.kept
+            ],
+        )
+    return tuple(kept[:wanted])
