@@ -20,11 +20,11 @@ from typing import Any
 from tritium_discovery.device import Device, Inventory, Uuid
 from tritium_discovery.errors import BadState, StaleAddress
 from tritium_discovery.process import ProcessId, ancestors, user_of
-from tritium_discovery.state import host_lock, open_plain
+from tritium_discovery.state import DRAFT, host_lock, open_plain, replace_file
 
 __all__ = ["Claim", "ClaimedDevice", "described", "live", "make", "parse", "release", "resolve"]
 
-_PREFIX, _SUFFIX, _DRAFT = "claim-", ".json", "draft-"
+_PREFIX, _SUFFIX = "claim-", ".json"
 _LOCK_TIMEOUT_S = 10.0
 _MOST_BYTES = 1 << 20
 
@@ -178,20 +178,15 @@ def _path(directory: Path, claim_id: str) -> Path:
 
 
 def _write(claim: Claim, directory: Path) -> None:
-    """Whole or not at all: a kill between any two steps leaves a draft that nobody reads."""
-    draft = directory / f"{_DRAFT}{claim.id}"
-    fileno = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    with os.fdopen(fileno, "w", encoding="utf-8") as file:
-        os.fchmod(fileno, 0o644)
-        json.dump(asdict(claim), file)
-        file.flush()
-        os.fsync(fileno)
-    draft.rename(_path(directory, claim.id))
+    replace_file(_path(directory, claim.id), json.dumps(asdict(claim)))
 
 
 def _sweep(directory: Path, *, keep: set[str]) -> None:
-    """Remove dead claims and drafts; other users' stay (sticky directory) and count for nothing."""
-    for path in (*directory.glob(f"{_PREFIX}*{_SUFFIX}"), *directory.glob(f"{_DRAFT}*")):
+    """Remove dead claims and their drafts; other users' stay (sticky directory) and count for nothing.
+
+    Claims are written under the host's lock, which we have, so a draft of one has lost its writer.
+    """
+    for path in (*directory.glob(f"{_PREFIX}*{_SUFFIX}"), *directory.glob(f"{DRAFT}*{_PREFIX}*")):
         if path.name.removeprefix(_PREFIX).removesuffix(_SUFFIX) not in keep:
             with suppress(OSError):
                 path.unlink()

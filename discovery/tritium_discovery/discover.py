@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from tritium_discovery import isolate
+from tritium_discovery import isolate, quarantine, wiring
 from tritium_discovery.device import Inventory
 from tritium_discovery.errors import NoDevice
 from tritium_discovery.inventory import generation, inventory_of
 from tritium_discovery.observation import Observation
 from tritium_discovery.process import boot_id
 from tritium_discovery.settings import Settings
+from tritium_discovery.state import state_directory
 
 __all__ = ["Discovery", "discover", "look"]
 
@@ -48,28 +50,62 @@ def look(settings: Settings, *, topology: bool) -> Discovery:
     Raises:
         DiscoveryError: as `discover`.
     """
-    observation = isolate.call(
-        partial(_observe, settings.machine, topology=topology), timeout_s=settings.timeout_s
-    )
+    directory = state_directory(settings)
+    observation = _observation(settings, directory, topology=topology)
     inventory = inventory_of(
         observation, settings, boot_id=boot_id(), hostname=socket.gethostname(), memory_mib=_host_memory_mib()
     )
+    inventory = _quarantined(inventory, settings, directory)
     if not inventory.devices:
         shown = "" if settings.visible is None else f" (CUDA_VISIBLE_DEVICES={settings.visible!r})"
         raise NoDevice(f"this process may see none of the {len(observation.cards)} GPUs of the host{shown}")
     return Discovery(observation=observation, inventory=inventory, generation=generation(observation))
 
 
-def _observe(machine: str | None, *, topology: bool) -> Observation:
+def _observation(settings: Settings, directory: Path, *, topology: bool) -> Observation:
+    """Read the host in a child, with its wiring from the cache where that is still true."""
+    known = wiring.load(directory) if topology and settings.machine is None else None
+    observation = isolate.call(
+        partial(_observe, settings.machine, topology=topology, known=None if known is None else known[0]),
+        timeout_s=settings.timeout_s,
+    )
+    if not topology or settings.machine is not None:
+        return observation
+    if observation.topology is None and known is not None:
+        return replace(observation, topology=known[1])
+    if observation.topology is not None:
+        wiring.save(directory, wiring.key_of(observation, boot_id()), observation.topology)
+    return observation
+
+
+def _observe(machine: str | None, *, topology: bool, known: wiring.Key | None) -> Observation:
     """Runs in the child: only there are the heavy libraries imported."""
     if machine is None:
         from tritium_discovery import nvml
 
-        return nvml.observe(topology=topology)
+        return nvml.observe(topology=topology, known=known)
     from tritium_discovery import emulate
     from tritium_discovery.machine import load
 
     return emulate.observe(load(machine), topology=topology)
+
+
+def _quarantined(inventory: Inventory, settings: Settings, directory: Path) -> Inventory:
+    """Add the troubles of devices that were ill a moment ago, and remember the ill ones."""
+    before = quarantine.load(directory, boot_id())
+    after = dict(before)
+    devices = []
+    for device in inventory.devices:
+        record, seen = quarantine.advance(
+            before.get(device.uuid), device, now=time.time(), quarantine_s=settings.limits.quarantine_s
+        )
+        devices.append(seen)
+        after.pop(device.uuid, None)
+        if record is not None:
+            after[device.uuid] = record
+    if after != before:
+        quarantine.save(directory, boot_id(), after)
+    return replace(inventory, devices=tuple(devices))
 
 
 def _host_memory_mib() -> int:

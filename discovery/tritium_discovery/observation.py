@@ -6,7 +6,7 @@ One broken card never hides the others: every call of NVML that fails becomes a 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeAlias, TypeVar
 
@@ -180,5 +180,3 @@ class Observation:
     unseen: tuple[str, ...] = ()
     """NVIDIA GPUs on the PCI bus that NVML did not list, by bus id."""
     topology: Topology | None = None
-    notes: tuple[str, ...] = field(default=())
-    """Calls that this driver does not know, once each."""

@@ -17,11 +17,13 @@ from pathlib import Path
 from tritium_discovery.errors import BadState, TimedOut
 from tritium_discovery.settings import Settings
 
-__all__ = ["SHARED", "host_lock", "open_plain", "state_directory"]
+__all__ = ["DRAFT", "SHARED", "host_lock", "open_plain", "replace_file", "state_directory"]
 
 SHARED = Path("/run/tritium")
 """Made by root for all users of the host: ``install -d -m 1777 /run/tritium``."""
 
+DRAFT = "draft-"
+"""What files being written are called."""
 _POLL_S = 0.005
 
 
@@ -95,6 +97,19 @@ def _open_or_create(path: Path, flags: int, mode: int) -> int:
         os.fchmod(fileno, mode)  # whatever the umask says
         return fileno
     raise FileNotFoundError(f"{path} comes and goes")
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file whole or not at all: a kill at any point leaves the old one, or a draft nobody reads."""
+    draft = path.with_name(f"{DRAFT}{os.getpid()}-{path.name}")
+    draft.unlink(missing_ok=True)  # of an earlier process that had this pid
+    fileno = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    with os.fdopen(fileno, "w", encoding="utf-8") as file:
+        os.fchmod(fileno, 0o644)
+        file.write(text)
+        file.flush()
+        os.fsync(fileno)
+    draft.rename(path)
 
 
 @contextmanager

@@ -1,0 +1,53 @@
+"""How the cards are wired, as NVML tells it: the NVLinks of each card, the paths between each two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pynvml
+
+from tritium_discovery.nvml_call import bus_of, mapped, read
+from tritium_discovery.observation import Ancestor, Card, Failed, NvLink, Reading, Topology
+
+__all__ = ["topology"]
+
+_P2P_NVLINK = 2
+"""NVML_P2P_CAPS_INDEX_NVLINK; the binding's constant for 0 is a tuple by mistake, so numbers are safer."""
+
+
+def topology(cards: Sequence[Card], handles: Sequence[Reading[Any]]) -> Topology:
+    """The wiring of all cards that can be named; links per card, not per pair, as each call may be slow."""
+    named = sorted(
+        (card.pci_bus_id, handle)
+        for card, handle in zip(cards, handles, strict=True)
+        if isinstance(card.pci_bus_id, str)
+    )
+    ancestors: dict[tuple[str, str], Ancestor] = {}
+    connected: dict[tuple[str, str], bool] = {}
+    for place, (one, here) in enumerate(named):
+        for other, there in named[place + 1 :]:
+            level = read("nvmlDeviceGetTopologyCommonAncestor", here, there)
+            if not isinstance(level, Failed) and level in Ancestor:
+                ancestors[one, other] = Ancestor(level)
+            status = read("nvmlDeviceGetP2PStatus", here, there, _P2P_NVLINK)
+            if not isinstance(status, Failed):
+                connected[one, other] = status == 0
+    return Topology(
+        ancestors=ancestors, nvlinks={bus: _nvlinks(handle) for bus, handle in named}, p2p_nvlink=connected
+    )
+
+
+def _nvlinks(handle: Any) -> tuple[NvLink, ...]:
+    """The active links; the first that the card has not (NOT_SUPPORTED, INVALID_ARGUMENT) is the end."""
+    found: list[NvLink] = []
+    for link in range(pynvml.NVML_NVLINK_MAX_LINKS):
+        state = read("nvmlDeviceGetNvLinkState", handle, link)
+        if isinstance(state, Failed):
+            break
+        remote = mapped(read("nvmlDeviceGetNvLinkRemotePciInfo", handle, link), bus_of)
+        if state != 1 or isinstance(remote, Failed):
+            continue
+        kind = read("nvmlDeviceGetNvLinkRemoteDeviceType", handle, link)
+        found.append(NvLink(remote_bus_id=remote, to_switch=kind == pynvml.NVML_NVLINK_DEVICE_TYPE_SWITCH))
+    return tuple(found)
