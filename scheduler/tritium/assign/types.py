@@ -4,20 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 from tritium_discovery.device import Device, HostId, Link, Uuid
 
 __all__ = [
     "Assigned",
+    "BadRequest",
+    "Constraints",
+    "Decision",
     "Host",
     "Member",
     "Placement",
     "Pool",
     "Reason",
     "Request",
+    "Share",
     "Snapshot",
     "Unassignable",
+    "Wait",
+    "Waiting",
 ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """A part of a device's memory that one inference owner was promised."""
+
+    device: Uuid
+    owner: str
+    """Whose it is, e.g. ``model digits (pid 812)``."""
+    mib: int
+    """Promised to it, e.g. ``2048``; all of the device's memory if it holds the device whole."""
+    priority: int = 0
+    """Only a request of a higher priority may ask it to drain."""
+    drain_s: float | None = None
+    """Seconds it may take to give the device up when asked; ``None``: it never gives it up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +53,8 @@ class Pool:
     """Devices in use and by whom, e.g. ``rank 0 of gang 7c1e (pid 4711)``: never handed out."""
     seats: int | None = None
     """Members that must go here, because Spark started that many tasks here; ``None``: as many as fit."""
+    shares: tuple[Share, ...] = ()
+    """What inference owners were promised of the devices; what is left may be shared further."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +64,11 @@ class Host:
     id: HostId
     pools: tuple[Pool, ...]
     links: Mapping[tuple[Uuid, Uuid], Link] = field(default_factory=dict)
+    """The key's UUIDs are in ascending order; a pair without a link counts as the slowest."""
+    rack: str = ""
+    """The rack or zone it stands in, e.g. ``rack-12``; empty where nobody says."""
+    cpus: Mapping[int, str] = field(default_factory=dict)
+    """The CPUs of each NUMA node, e.g. ``{0: "0-31,64-95"}`` (``/sys/devices/system/node/node0/cpulist``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,24 +79,80 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What one gang, or one inference task, asks for."""
+class Constraints:
+    """What devices, and which of them together, will do; the defaults ask for nothing."""
 
-    members: int
-    """Ranks of a gang, or replicas of a model; at least 1."""
-    devices_each: int = 1
-    """Whole devices per member; 0 for ranks that compute on the CPU."""
     min_memory_mib: int = 0
     """Memory that each device must have in all."""
     product: str | None = None
     """A part of the product name that each device must carry, e.g. ``A100``."""
     min_capability: tuple[int, int] = (0, 0)
     """Lowest CUDA compute capability."""
+    mig_profile: str | None = None
+    """The MIG profile that each device must have, e.g. ``1g.5gb``."""
+    near: Literal["host", "switch", "nvlink"] = "host"
+    """What the devices of one group share: a host, a PCIe switch, or a net of NVLinks."""
+    apart: Literal["host", "rack"] | None = None
+    """No two groups may share a host, or a rack."""
+
+
+class BadRequest(ValueError):
+    """A request contradicts itself; ``problems`` are all of the contradictions."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(problems))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
-    """One rank and the exact devices it opens."""
+class Request(Constraints):
+    """What one gang, or the replicas of one model, ask for: all of it or nothing.
+
+    Raises:
+        BadRequest: when it contradicts itself, e.g. a gang that asks for shares of devices.
+    """
+
+    members: int
+    """Ranks of a gang, or replicas of a model; at least 1."""
+    devices_each: int = 1
+    """Whole devices per member; 0 for ranks that compute on the CPU."""
+    kind: Literal["gang", "replicas"] = "gang"
+    """The members of a gang talk to each other over the links of their devices; replicas do not."""
+    share_mib: int = 0
+    """Memory that each replica needs of a device that it shares with others; 0: whole devices."""
+    group: int = 1
+    """Members that must be near each other, e.g. 4 for tensor parallel; ranks of a group are consecutive."""
+    priority: int = 0
+    """Higher is placed first, and may ask shares of lower priority to drain."""
+    prefer: tuple[Constraints, ...] = ()
+    """Wished for, most important first: what cannot be had is given up, the last wish first."""
+
+    def __post_init__(self) -> None:
+        problems = (
+            (self.members < 1, f"members is {self.members}, at least 1 needed"),
+            (self.devices_each < 0, f"devices_each is {self.devices_each}, at least 0 needed"),
+            (self.share_mib < 0, f"share_mib is {self.share_mib}, at least 0 needed"),
+            (self.group < 1, f"group is {self.group}, at least 1 needed"),
+            (
+                self.group >= 1 and self.members % self.group != 0,
+                f"{self.members} members do not divide into groups of {self.group}",
+            ),
+            (
+                self.share_mib > 0 and self.kind == "gang",
+                "a gang never shares devices: NCCL needs whole ones",
+            ),
+            (
+                self.share_mib > 0 and (self.devices_each, self.group) != (1, 1),
+                "a share is of one device, and shares form no groups",
+            ),
+        )
+        found = tuple(sentence for wrong, sentence in problems if wrong)
+        if found:
+            raise BadRequest(found)
+
+
+class Member(NamedTuple):
+    """One rank and the exact devices it opens (a tuple, because ten thousand are made in milliseconds)."""
 
     rank: int
     local_rank: int
@@ -77,6 +162,9 @@ class Member:
     host: HostId
     pool: str
     devices: tuple[Uuid, ...]
+    """In link order."""
+    cpus: str = ""
+    """The CPUs on the NUMA nodes of its devices, e.g. ``0-31,64-95``; empty where nobody says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,9 +181,20 @@ class Reason:
     rule: str
     """Short name of the rule, e.g. ``memory``, ``held``, ``health``, ``count``."""
     where: str
-    """The host, or the host and pool, it spoke about, e.g. ``node-7 executor 1``; empty for the whole cluster."""
+    """The host, or the host and pool, it spoke about, e.g. ``node-7 executor 1``; empty: all hosts."""
     sentence: str
     """E.g. ``GPU-8f6d: 9000 MiB, 16384 needed``."""
+    short: float = 1.0
+    """How much was missing, from 0 (nothing but time) to 1 (everything); reasons come closest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """A device that the request waits for, and who has it."""
+
+    host: HostId
+    device: Uuid
+    holder: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,10 +202,23 @@ class Assigned:
     """The request fits, and this is how."""
 
     placement: Placement
+    given_up: tuple[Constraints, ...] = ()
+    """The wishes of ``prefer`` that could not be had."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """The request does not fit now; it will once these devices are given back."""
+
+    reasons: tuple[Reason, ...]
+    waits_for: tuple[Wait, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unassignable:
-    """The request does not fit this snapshot, and this is why."""
+    """The request can never fit these hosts, even if all were idle, and this is why."""
 
     reasons: tuple[Reason, ...]
+
+
+Decision = Assigned | Waiting | Unassignable

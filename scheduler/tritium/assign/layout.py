@@ -1,0 +1,204 @@
+"""Decides inside one host: how many members fit, which devices they get, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from tritium.assign.links import Costs, domains
+from tritium.assign.ring import arrange
+from tritium.assign.rules import Kind
+from tritium.assign.subset import EXACT, Quota, best_set, grown_set
+from tritium_discovery.device import LinkKind
+
+__all__ = ["Form", "Layout", "Shape", "layout", "room", "shape_of"]
+
+_FREE = -1
+"""Stands for all pools without seats."""
+
+_NETS = {"switch": LinkKind.PIX, "nvlink": LinkKind.NVLINK}
+
+
+class Form(NamedTuple):
+    """How a request cuts the devices of a host."""
+
+    devices_each: int
+    group: int
+    near: str
+
+
+class Layout(NamedTuple):
+    """The members of one host by local rank, in positions instead of names: hosts of one shape share it."""
+
+    pools: tuple[int, ...]
+    """Each member's pool."""
+    devices: tuple[int, ...]
+    """All members' devices, one member after the other."""
+    cpus: tuple[str, ...]
+    """The CPUs near each member's devices."""
+
+
+class Shape:
+    """What hosts of one make have in common; compared by identity, so that caches over it are cheap."""
+
+    __slots__ = ("costs", "cpus", "kinds", "pools", "seats")
+
+    def __init__(
+        self,
+        kinds: tuple[Kind, ...],
+        pools: tuple[int, ...],
+        seats: tuple[int | None, ...],
+        costs: Costs,
+        cpus: tuple[tuple[int, str], ...],
+    ) -> None:
+        self.kinds = kinds
+        """By position of the device."""
+        self.pools = pools
+        """Each pool's devices, as a bit mask."""
+        self.seats = seats
+        """Members that each pool must take; ``None``: as many as fit."""
+        self.costs = costs
+        self.cpus = cpus
+        """By position of the device: its NUMA node and the CPUs there."""
+
+
+shape_of = lru_cache(maxsize=1024)(Shape)
+"""The one shape with these values."""
+
+
+class _Cell(NamedTuple):
+    """The devices that one pool and one domain have in common: a member's devices lie in one cell."""
+
+    domain: int
+    pool: int
+    mask: int
+
+
+def _cells(shape: Shape, usable: int, near: str) -> list[_Cell]:
+    nets = _domains(shape, usable, near)
+    cells = (
+        _Cell(d, p, net & part & usable) for d, net in enumerate(nets) for p, part in enumerate(shape.pools)
+    )
+    return [cell for cell in cells if cell.mask]
+
+
+@lru_cache(maxsize=4096)
+def _domains(shape: Shape, usable: int, near: str) -> tuple[int, ...]:
+    """Return the parts of a host, as bit masks, of which a group must not use more than one."""
+    if near == "host":
+        return (usable,)
+    positions = _positions(usable)
+    costs = tuple(tuple(shape.costs[one][two] for two in positions) for one in positions)
+    return tuple(
+        sum(1 << position for bit, position in enumerate(positions) if net >> bit & 1)
+        for net in domains(costs, _NETS[near])
+    )
+
+
+def _positions(mask: int) -> tuple[int, ...]:
+    return tuple(position for position in range(mask.bit_length()) if mask >> position & 1)
+
+
+@lru_cache(maxsize=4096)
+def room(shape: Shape, usable: int, form: Form) -> int:
+    """Return how many groups of members fit into the usable devices of pools without seats."""
+    free = {pool for pool, seats in enumerate(shape.seats) if seats is None}
+    members: dict[int, int] = {}
+    for cell in _cells(shape, usable, form.near):
+        if cell.pool in free:
+            members[cell.domain] = members.get(cell.domain, 0) + cell.mask.bit_count() // form.devices_each
+    return sum(count // form.group for count in members.values())
+
+
+@lru_cache(maxsize=4096)
+def layout(shape: Shape, usable: int, members: int, form: Form) -> Layout | None:
+    """Return the seats of so many members, by local rank; ``None`` if they do not fit.
+
+    The members are the best set of devices for all of them, then cut into members and put into the
+    order of the best ring. Ranks follow the domain (if the request names one), the pool, the ring.
+    """
+    if form.devices_each == 0:
+        return _without_devices(shape, members)
+    cells = _cells(shape, usable, form.near)
+    chosen = _choose(shape, usable, members, form, cells)
+    if chosen is None:
+        return None
+    each = form.devices_each
+    pools: list[int] = []
+    devices: list[int] = []
+    for cell in cells:
+        mine = _positions(cell.mask & chosen)
+        groups_lie_inside = len(mine) % (each * form.group) == 0
+        sizes = (each * form.group, each, 1) if groups_lie_inside else (each, 1)
+        devices += arrange(shape.costs, mine, sizes)
+        pools += [cell.pool] * (len(mine) // each)
+    cpus = tuple(_cpus_near(shape, devices[start : start + each]) for start in range(0, len(devices), each))
+    return Layout(tuple(pools), tuple(devices), cpus)
+
+
+def _without_devices(shape: Shape, members: int) -> Layout | None:
+    """Seat ranks that compute on the CPU: where Spark has, else all in the first pool without seats."""
+    counts = [seats or 0 for seats in shape.seats]
+    if None in shape.seats:
+        counts[shape.seats.index(None)] = members - sum(counts)
+    if sum(counts) != members or min(counts, default=0) < 0:
+        return None
+    pools = tuple(pool for pool, count in enumerate(counts) for _ in range(count))
+    return Layout(pools, (), ("",) * members)
+
+
+def _choose(shape: Shape, usable: int, members: int, form: Form, cells: list[_Cell]) -> int | None:
+    """Return the best devices for so many members, as a bit mask."""
+    if usable.bit_count() > EXACT:
+        return _choose_by_cells(shape, members, form, cells)
+    positions = _positions(usable)
+    costs = tuple(tuple(shape.costs[one][two] for two in positions) for one in positions)
+
+    def local(mask: int) -> int:
+        return sum(1 << bit for bit, position in enumerate(positions) if mask >> position & 1)
+
+    quotas = [Quota(local(cell.mask), form.devices_each) for cell in cells]
+    quotas += [
+        Quota(local(net), form.devices_each * form.group) for net in _domains(shape, usable, form.near)
+    ]
+    quotas += [
+        Quota(local(part & usable), 1, seats * form.devices_each)
+        for part, seats in zip(shape.pools, shape.seats, strict=True)
+        if seats is not None
+    ]
+    best = best_set(costs, members * form.devices_each, tuple(quotas))
+    if best is None:
+        return None
+    return sum(1 << position for bit, position in enumerate(positions) if best >> bit & 1)
+
+
+def _choose_by_cells(shape: Shape, members: int, form: Form, cells: list[_Cell]) -> int | None:
+    """Fill the largest domains and cells first, where there are too many devices to look at every set."""
+    left = {pool: seats for pool, seats in enumerate(shape.seats) if seats is not None}
+    left[_FREE] = members - sum(left.values())
+    purse = {cell: cell.pool if cell.pool in left else _FREE for cell in cells}
+    room = {cell: cell.mask.bit_count() // form.devices_each for cell in cells}
+    chosen, missing = 0, members
+    inside: dict[int, list[_Cell]] = {}
+    for cell in sorted(cells, key=lambda cell: (-room[cell], cell)):
+        inside.setdefault(cell.domain, []).append(cell)
+    for domain in sorted(inside, key=lambda domain: -sum(room[cell] for cell in inside[domain])):
+        fits = sum(min(room[cell], left[purse[cell]]) for cell in inside[domain])
+        wanted = min(fits, missing) // form.group * form.group
+        for cell in inside[domain]:
+            count = min(room[cell], wanted, left[purse[cell]])
+            if count > 0:
+                devices = grown_set(shape.costs, _positions(cell.mask), count * form.devices_each)
+                chosen |= sum(1 << device for device in devices)
+                wanted, missing, left[purse[cell]] = (
+                    wanted - count,
+                    missing - count,
+                    left[purse[cell]] - count,
+                )
+    return None if missing else chosen
+
+
+def _cpus_near(shape: Shape, devices: Sequence[int]) -> str:
+    """Name the CPUs of the NUMA nodes that the devices hang on."""
+    return ",".join(cpus for _, cpus in sorted({shape.cpus[device] for device in devices}) if cpus)

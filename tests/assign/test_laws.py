@@ -1,0 +1,144 @@
+"""What holds for every policy, whatever the cluster looks like."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assign.clusters import device, snapshots
+from tritium.assign import POLICIES, Assigned, Request, Snapshot, assign
+
+every_policy = pytest.mark.parametrize("policy", sorted(POLICIES))
+
+requests = st.builds(
+    Request,
+    members=st.integers(1, 8),
+    devices_each=st.integers(0, 3),
+    min_memory_mib=st.sampled_from([0, 20_000]),
+)
+
+
+@every_policy
+@given(snapshot=snapshots(), request=requests)
+def test_count_is_exact_and_no_device_is_given_twice(
+    policy: str, snapshot: Snapshot, request: Request
+) -> None:
+    decision = assign(snapshot, request, policy)
+
+    if isinstance(decision, Assigned):
+        members = decision.placement.members
+        given = [uuid for member in members for uuid in member.devices]
+        assert [member.rank for member in members] == list(range(request.members))
+        assert all(len(member.devices) == request.devices_each for member in members)
+        assert len(set(given)) == len(given)
+
+
+@every_policy
+@given(snapshot=snapshots(), request=requests)
+def test_every_device_given_is_free_healthy_and_suitable(
+    policy: str, snapshot: Snapshot, request: Request
+) -> None:
+    decision = assign(snapshot, request, policy)
+
+    if isinstance(decision, Assigned):
+        for member in decision.placement.members:
+            [host] = [host for host in snapshot.hosts if host.id == member.host]
+            [pool] = [pool for pool in host.pools if pool.name == member.pool]
+            usable = {
+                device.uuid
+                for device in pool.devices
+                if device.healthy
+                and device.memory_mib >= request.min_memory_mib
+                and device.uuid not in pool.held
+            }
+            assert set(member.devices) <= usable
+
+
+@every_policy
+@given(snapshot=snapshots(), request=requests)
+def test_a_request_with_enough_room_is_never_refused(
+    policy: str, snapshot: Snapshot, request: Request
+) -> None:
+    room = 0
+    for host in snapshot.hosts:
+        for pool in host.pools:
+            usable = sum(
+                device.healthy
+                and device.memory_mib >= request.min_memory_mib
+                and device.uuid not in pool.held
+                for device in pool.devices
+            )
+            room += usable // request.devices_each if request.devices_each else request.members
+
+    decision = assign(snapshot, request, policy)
+
+    assert isinstance(decision, Assigned) == (room >= request.members)
+
+
+@every_policy
+@given(snapshot=snapshots(seated=True), request=requests)
+def test_seats_are_taken_exactly(policy: str, snapshot: Snapshot, request: Request) -> None:
+    decision = assign(snapshot, request, policy)
+
+    if isinstance(decision, Assigned):
+        for host in snapshot.hosts:
+            for pool in host.pools:
+                here = [m for m in decision.placement.members if (m.host, m.pool) == (host.id, pool.name)]
+                assert len(here) == pool.seats
+
+
+@every_policy
+@given(snapshot=snapshots(), request=requests)
+def test_ranks_are_host_major_and_counted_truly(policy: str, snapshot: Snapshot, request: Request) -> None:
+    decision = assign(snapshot, request, policy)
+
+    if isinstance(decision, Assigned):
+        runs = [list(run) for _, run in groupby(decision.placement.members, key=lambda member: member.host)]
+        assert len({run[0].host for run in runs}) == len(runs)
+        for group_rank, run in enumerate(runs):
+            assert [member.local_rank for member in run] == list(range(len(run)))
+            assert {member.group_rank for member in run} == {group_rank}
+            assert [member.pool for member in run] == sorted(member.pool for member in run)
+
+
+@every_policy
+@given(snapshot=snapshots(), request=requests, dice=st.randoms(use_true_random=False))
+def test_the_order_of_the_snapshot_never_matters(
+    policy: str, snapshot: Snapshot, request: Request, dice: random.Random
+) -> None:
+    def shuffled(things: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(dice.sample(things, len(things)))
+
+    mixed = Snapshot(
+        hosts=tuple(
+            replace(
+                host,
+                pools=shuffled(tuple(replace(pool, devices=shuffled(pool.devices)) for pool in host.pools)),
+            )
+            for host in shuffled(snapshot.hosts)
+        )
+    )
+
+    assert assign(mixed, request, policy) == assign(snapshot, request, policy)
+
+
+@every_policy
+@given(snapshot=snapshots(), request=requests, number=st.integers(0, 3), data=st.data())
+def test_one_more_healthy_device_never_hurts(
+    policy: str, snapshot: Snapshot, request: Request, number: int, data: st.DataObject
+) -> None:
+    if not isinstance(assign(snapshot, request, policy), Assigned):
+        return
+    host = data.draw(st.sampled_from(snapshot.hosts))
+    pool = data.draw(st.sampled_from(host.pools))
+    richer_pool = replace(pool, devices=(*pool.devices, device("new", number=number)))
+    richer_host = replace(host, pools=tuple(richer_pool if p is pool else p for p in host.pools))
+    richer = Snapshot(hosts=tuple(richer_host if h is host else h for h in snapshot.hosts))
+
+    assert isinstance(assign(richer, request, policy), Assigned)
