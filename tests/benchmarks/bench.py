@@ -37,7 +37,8 @@ def main(names: list[str]) -> int:
 
 
 def _write(tables: str) -> None:
-    where = f"Measured on {os.cpu_count()} cores of {platform.machine()}, Python {platform.python_version()}, no GPU."
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    where = f"Measured on {machine}, without a GPU."
     before, _, rest = _README.read_text().partition(_BEGIN)
     after = rest.partition(_END)[2]
     _README.write_text(f"{before}{_BEGIN}\n{where}\n\n{tables}\n{_END}{after}")

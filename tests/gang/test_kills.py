@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import psutil
 import pytest
 
 from rigs.application import Application, Family
+from rigs.processes import assert_gone
 from tritium_discovery import claims, holds
 
 pytestmark = pytest.mark.spark
@@ -36,10 +36,7 @@ class Sleepers:
         self.members += [family.guardian for family in self.families]
 
     def assert_gone(self, *, within_s: float = GONE_S) -> None:
-        began = time.monotonic()
-        _, alive = psutil.wait_procs(self.members, timeout=within_s)
-        assert not [process.cmdline() for process in alive]
-        print(f"gone after {time.monotonic() - began:.2f} s")
+        print(f"gone after {assert_gone(self.members, within_s=within_s):.2f} s")
         assert not holds.held(self.directory)
 
 

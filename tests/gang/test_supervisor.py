@@ -11,18 +11,19 @@ from collections.abc import Callable, Iterator
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import psutil
 import pytest
 from pyspark import cloudpickle
 
+from rigs.processes import assert_gone, eventually
 from tritium.train.contract import Contract, base_environment, common_environment
+from tritium.train.daemon import start_fork_server
+from tritium.train.forkserver import DESCRIPTOR
 from tritium.train.messages import FromTask, Line, Outcome, Report, Share, Shared, Started, Stop
 from tritium.train.supervise import Supervisor
 from tritium_discovery import Uuid, holds
-
-_T = TypeVar("_T")
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -90,12 +91,22 @@ class Attended:
         self.driver.close()
 
 
-def eventually(look: Callable[[], _T], *, limit_s: float = 10) -> _T:
-    deadline = time.monotonic() + limit_s
-    while not (found := look()):
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)
-    return found
+@pytest.fixture(scope="module")
+def fork_server() -> Iterator[int]:
+    """The server that an executor's daemon would start, with this process in the daemon's place."""
+    with start_fork_server() as server:
+        descriptor = int(os.environ.pop(DESCRIPTOR))
+        yield descriptor
+        os.close(descriptor)
+        server.kill()
+
+
+@pytest.fixture(params=["exec", "fork"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every test runs twice: a rank in a fresh interpreter, and one forked from a loaded server."""
+    if request.param == "fork":
+        monkeypatch.setenv(DESCRIPTOR, str(request.getfixturevalue("fork_server")))
+    return str(request.param)
 
 
 @pytest.fixture
@@ -126,6 +137,18 @@ def test_a_ranks_value_its_words_and_its_process_id_come_back(attend: Callable[.
     assert value is not None
     assert cloudpickle.loads(value) == 42
     assert rank.lines() == ["thinking", "done"]
+
+
+def loaded() -> bool:
+    return "torch" in sys.modules
+
+
+@pytest.mark.torch
+def test_a_forked_rank_has_its_framework_loaded(attend: Callable[..., Attended], way: str) -> None:
+    _, value = attend(loaded).wait()
+
+    assert value is not None
+    assert cloudpickle.loads(value) is (way == "fork")
 
 
 def report() -> None:
@@ -217,11 +240,6 @@ def hidden(note: Path) -> psutil.Process:
     return psutil.Process(int(eventually(lambda: note.exists() and note.read_text())))
 
 
-def assert_gone(*processes: psutil.Process, within_s: float) -> None:
-    _, alive = psutil.wait_procs(list(processes), timeout=within_s)
-    assert not alive
-
-
 @pytest.mark.parametrize("deaf", [False, True])
 def test_stop_ends_rank_and_hidden_grandchild(
     attend: Callable[..., Attended], tmp_path: Path, *, deaf: bool
@@ -234,7 +252,7 @@ def test_stop_ends_rank_and_hidden_grandchild(
     outcome, _ = rank.wait()
 
     assert outcome.kind == "stopped"
-    assert_gone(*processes, within_s=0)
+    assert_gone(processes, within_s=0)
     assert time.monotonic() - began < 3
     assert not rank.folder.exists()
 
@@ -246,7 +264,7 @@ def test_a_lost_driver_ends_the_rank(attend: Callable[..., Attended], tmp_path: 
     rank.driver.close()
 
     rank.wait()
-    assert_gone(*processes, within_s=0)
+    assert_gone(processes, within_s=0)
 
 
 def test_a_rank_killed_by_a_signal_is_told_by_its_name(
@@ -259,7 +277,7 @@ def test_a_rank_killed_by_a_signal_is_told_by_its_name(
 
     outcome, _ = rank.wait()
     assert (outcome.kind, outcome.cause) == ("killed", "killed by SIGKILL")
-    assert_gone(grandchild, within_s=0)
+    assert_gone([grandchild], within_s=0)
 
 
 def test_a_killed_guardian_takes_rank_and_hidden_grandchild_with_it(
@@ -274,7 +292,7 @@ def test_a_killed_guardian_takes_rank_and_hidden_grandchild_with_it(
 
     outcome, _ = rank.wait()
     assert outcome.kind == "lost"
-    assert_gone(*processes, within_s=1)
+    assert_gone(processes, within_s=1)
     assert not rank.folder.exists()
 
 

@@ -5,11 +5,12 @@ one wire is a socket to the task: when that closes, for whatever reason, it ends
 rank that it can find, removes the rank's folder and goes. It imports nothing but the standard
 library and this package's `sweep`.
 
-Run as ``python -m tritium.train.guardian FD FOLDER``. The task writes ``start.json`` (`mark`, `argv`,
-`env`, `cwd`, `grace_s`) into FOLDER and sends ``start`` on FD together with the descriptors that are
-the rank's; their new numbers are appended to `argv`. Answers: ``pid N``, then ``status N`` when the
-rank ended by itself (as from ``waitpid``), then ``gone`` when all of its processes are. FOLDER lives
-until the task has closed the socket, so that it can read what the rank left there.
+Run as ``python -m tritium.train.guardian FD FOLDER``, or forked by `tritium.train.forkserver`. Once it
+has said ``guardian PID``, the task writes ``start.json`` (`mark`, `argv`, `env`, `cwd`, `grace_s`) into
+FOLDER and sends ``start`` on FD together with the descriptors that are the rank's; their new numbers are
+appended to `argv`. Answers: ``pid N``, then ``status N`` when the rank ended by itself (as from
+``waitpid``), then ``gone`` when all of its processes are. FOLDER lives until the task has closed the
+socket, so that it can read what the rank left there.
 """
 
 from __future__ import annotations
@@ -18,47 +19,128 @@ import contextlib
 import ctypes
 import json
 import os
+import random
 import select
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from tritium.train import sweep
 
-__all__ = ["main"]
+__all__ = ["Start", "exec_rank", "fork_rank", "guard", "main"]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_ENV_START = 50 - 3
+"""Index of ``env_start`` in /proc/PID/stat behind the command's name."""
 _READ_LIMIT_S = 60.0
 _MAX_DESCRIPTORS = 64
 
 
+Start: TypeAlias = Callable[[dict[str, Any], list[int]], int]
+"""Starts a rank's process from its order and its descriptors; returns its pid."""
+
+
 def main(argv: list[str]) -> int:
-    """Guard one rank from its start to the end of its last process."""
-    wire, folder = socket.socket(fileno=int(argv[1])), Path(argv[2])
-    bell = _become_subreaper()
-    try:
-        word, descriptors, _, _ = socket.recv_fds(wire, 16, _MAX_DESCRIPTORS)
-        if word:
-            _guard(wire, bell, json.loads((folder / "start.json").read_text()), descriptors)
-            _wait_for_close(wire)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    """Guard one rank in a process of its own."""
+    guard(socket.socket(fileno=int(argv[1])), Path(argv[2]), start=exec_rank)
     return 0
 
 
-def _guard(wire: socket.socket, bell: int, order: dict[str, Any], descriptors: list[int]) -> None:
-    rank = _start(order, descriptors)
-    _say(wire, f"pid {rank.pid}")
-    status = _watch(rank.pid, wire, bell)
-    if status is not None:
-        _say(wire, f"status {status}")
-    if sweep.end(order["mark"], grace_s=order["grace_s"], family=True):
-        _say(wire, "gone")
+def guard(wire: socket.socket, folder: Path, *, start: Start) -> None:
+    """Guard one rank from before its start to the end of its last process."""
+    bell = _become_subreaper()
+    try:
+        _say(wire, f"guardian {os.getpid()}")
+        word, descriptors, _, _ = socket.recv_fds(wire, 16, _MAX_DESCRIPTORS)
+        if word:
+            order = json.loads((folder / "start.json").read_text())
+            rank = start(order, descriptors)
+            # A hold ends with the last descriptor of it: only processes that may use the card keep one.
+            for descriptor in descriptors:
+                os.close(descriptor)
+            _see_to_its_end(wire, bell, rank, order)
+            _wait_for_close(wire)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def exec_rank(order: dict[str, Any], descriptors: list[int]) -> int:
+    """Start a rank in a fresh interpreter."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tritium.train.rank_process", *order["argv"], *map(str, descriptors)],
+        env=order["env"],
+        cwd=order["cwd"],
+        stdin=subprocess.DEVNULL,
+        pass_fds=descriptors,
+        preexec_fn=_be_rank,  # noqa: PLW1509  one thread here, and nothing else can set the signal in time
+    )
+    process.returncode = 0  # it is reaped below, not by Popen
+    return process.pid
+
+
+def fork_rank(order: dict[str, Any], descriptors: list[int]) -> int:
+    """Start a rank as a copy of this process, with the frameworks that it has loaded."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        _be_rank()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        _close_all_but({0, 1, 2, *descriptors})
+        os.environ.clear()
+        os.environ.update(order["env"])
+        _show_mark(order["mark"])
+        os.chdir(order["cwd"])
+        sys.path[:] = list(dict.fromkeys([*order["env"]["PYTHONPATH"].split(os.pathsep), *sys.path]))
+        _refresh()
+        from tritium.train import rank_process
+
+        code = rank_process.main(["rank", *order["argv"], *map(str, descriptors)])
+    finally:
+        os._exit(code)
+
+
+def _be_rank() -> None:
+    """Make this new process a rank: a session of its own, default signals, death with its guardian."""
+    os.setsid()
+    for heard in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(heard, signal.SIG_DFL)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _show_mark(mark: str) -> None:
+    """Put the mark where /proc shows a process's environment, and so its children's that never exec.
+
+    That memory is what the last exec left (proc(5), ``env_start``); since the environment was set anew
+    nothing points into it any more.
+    """
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    start, end = int(fields[_ENV_START]), int(fields[_ENV_START + 1])
+    ctypes.memmove(start, f"TRITIUM_GANG={mark}".encode().ljust(end - start, b"\0"), end - start)
+
+
+def _close_all_but(keep: set[int]) -> None:
+    for entry in list(Path("/proc/self/fd").iterdir()):
+        if int(entry.name) not in keep:
+            with contextlib.suppress(OSError):
+                os.close(int(entry.name))
+
+
+def _refresh() -> None:
+    """Give a copy what a fresh interpreter would have: its own random numbers and number of threads."""
+    random.seed()
+    if (numpy := sys.modules.get("numpy")) is not None:
+        numpy.random.seed()
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 def _become_subreaper() -> int:
@@ -74,27 +156,13 @@ def _become_subreaper() -> int:
     return heard
 
 
-def _start(order: dict[str, Any], descriptors: list[int]) -> subprocess.Popen[bytes]:
-    libc = ctypes.CDLL(None)
-
-    def die_with_guardian() -> None:
-        for deaf in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-            signal.signal(deaf, signal.SIG_DFL)
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-    rank = subprocess.Popen(
-        [*order["argv"], *map(str, descriptors)],
-        env=order["env"],
-        cwd=order["cwd"],
-        stdin=subprocess.DEVNULL,
-        pass_fds=descriptors,
-        start_new_session=True,
-        preexec_fn=die_with_guardian,  # noqa: PLW1509  one thread here, and nothing else can set the signal in time
-    )
-    # A hold ends with the last descriptor of it: only processes that may use the card keep one.
-    for descriptor in descriptors:
-        os.close(descriptor)
-    return rank
+def _see_to_its_end(wire: socket.socket, bell: int, rank: int, order: dict[str, Any]) -> None:
+    _say(wire, f"pid {rank}")
+    status = _watch(rank, wire, bell)
+    if status is not None:
+        _say(wire, f"status {status}")
+    if sweep.end(order["mark"], grace_s=order["grace_s"], family=True):
+        _say(wire, "gone")
 
 
 def _watch(pid: int, wire: socket.socket, bell: int) -> int | None:

@@ -55,7 +55,7 @@ def await_slots(
     while (slots := scala.maxNumConcurrentTasks(wanted)) < ranks:
         if time.monotonic() > deadline:
             raise Unplaceable(
-                f"{gang}: {ranks} ranks must start at once; Spark had room for {slots} after {limit_s:.0f} s:",
+                f"{gang}: {ranks} ranks must start at once; Spark had room for {slots} ({limit_s:.0f} s):",
                 ["ask for fewer ranks or devices, or give the application more executors, cores or gpus"],
             )
         time.sleep(_POLL_S)

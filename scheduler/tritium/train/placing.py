@@ -34,6 +34,11 @@ def place(hellos: Sequence[Hello], request: Request, policy: str) -> Placed | Re
 
     Every task calls this with the same hellos and gets the same answer.
     """
+    empty = [hello.task for hello in hellos if hello.rows == 0]
+    if empty:
+        total = sum(hello.rows or 0 for hello in hellos)
+        reason = f"{total} rows for {len(hellos)} ranks leave tasks {empty} without any; ask for fewer ranks"
+        return Refusal(reasons=(reason,), waits=False)
     snapshot = snapshot_of([hello.view for hello in hellos])
     decision = assign(snapshot, request, policy)
     if not isinstance(decision, Assigned):

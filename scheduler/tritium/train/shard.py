@@ -74,7 +74,7 @@ class Shard:
         if seed is not None:
             np.random.default_rng((seed, epoch, self.number)).shuffle(order)
         order = np.resize(order, self._longest)
-        tensors = {name: torch.from_numpy(array) for name, array in self.numpy().items()}
+        arrays = self.numpy()
         for start in range(0, self._longest, batch_size):
-            rows = torch.from_numpy(order[start : start + batch_size])
-            yield {name: tensor[rows] for name, tensor in tensors.items()}
+            rows = order[start : start + batch_size]
+            yield {name: torch.from_numpy(array[rows]) for name, array in arrays.items()}

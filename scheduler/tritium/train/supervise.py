@@ -11,7 +11,6 @@ import selectors
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ from typing import Any
 
 from tritium.train import sweep
 from tritium.train.contract import Contract
+from tritium.train.launch import Guardian
 from tritium.train.messages import FromTask, Line, Outcome, Report, Share, Shared, Started, Stop
 
 __all__ = ["Supervisor"]
@@ -39,29 +39,23 @@ class Supervisor:
         self.folder = Path(tempfile.mkdtemp(prefix="tritium-rank-"))
         """For everything that the rank reads and leaves; the guardian removes it, whoever dies."""
         self._status: int | None = None
-        self._clean = False
+        self._clean = True
+        """Whether nothing that was started here can still be alive."""
         self._stopped = False
         self._rests = {"guardian": b"", "output": b"", "rank": b""}
-        self._ours, theirs = socket.socketpair()
         self._output, output = socket.socketpair()
         self._wire, self._far_wire = socket.socketpair()
-        with theirs, output:
-            self._guardian = subprocess.Popen(
-                [sys.executable, "-m", "tritium.train.guardian", str(theirs.fileno()), str(self.folder)],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-                pass_fds=[theirs.fileno()],
-            )
+        with output:
+            self._guardian = Guardian(self.folder, output.fileno())
 
     def start(self, contract: Contract, environment: Mapping[str, str], descriptors: Sequence[int]) -> None:
         """Let the guardian start the rank's process, which alone keeps the descriptors from here on."""
         self._mark, self._rank = contract.mark, contract.rank
         self._began = time.monotonic()
+        self._clean = False
         order = {
             "mark": contract.mark,
-            "argv": [sys.executable, "-m", "tritium.train.rank_process", str(self.folder)],
+            "argv": [str(self.folder)],
             "env": {**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
             "cwd": str(Path.cwd()),
             "grace_s": _GRACE_S,
@@ -69,7 +63,7 @@ class Supervisor:
         (self.folder / "contract.pkl").write_bytes(pickle.dumps(contract))
         (self.folder / "start.json").write_text(json.dumps(order))
         with self._far_wire:
-            socket.send_fds(self._ours, [b"start"], [self._far_wire.fileno(), *descriptors])
+            socket.send_fds(self._guardian.wire, [b"start"], [self._far_wire.fileno(), *descriptors])
 
     def abandon(self) -> None:
         """Leave without having started a rank."""
@@ -83,13 +77,13 @@ class Supervisor:
         Returns how it ended and, if it returned, its pickled value.
         """
         self._say, self._task = say, task
-        channels = {"guardian": self._ours, "output": self._output, "rank": self._wire}
+        channels = {"guardian": self._guardian.wire, "output": self._output, "rank": self._wire}
         with selectors.DefaultSelector() as watched:
             for name, channel in channels.items():
                 watched.register(channel, selectors.EVENT_READ, name)
             watched.register(driver, selectors.EVENT_READ, "driver")
             stop_by = math.inf
-            while self._ours in watched.get_map() and not self._clean and time.monotonic() < stop_by:
+            while self._guardian.wire in watched.get_map() and not self._clean and time.monotonic() < stop_by:
                 for key, _ in watched.select(timeout=0.5):
                     if key.data == "driver":
                         if not self._heed(driver):
@@ -115,7 +109,7 @@ class Supervisor:
             return True
         self._stopped = True
         with contextlib.suppress(OSError):
-            self._ours.shutdown(socket.SHUT_WR)
+            self._guardian.wire.shutdown(socket.SHUT_WR)
         return False
 
     def _listen(self, name: str, channel: socket.socket) -> bool:
@@ -145,13 +139,9 @@ class Supervisor:
 
     def _finish(self) -> None:
         """Let the guardian go; if it could not do its work, do it here."""
-        for channel in (self._ours, self._output, self._wire, self._far_wire):
+        for channel in (self._guardian.wire, self._output, self._wire, self._far_wire):
             channel.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._guardian.wait(timeout=_GRACE_S)
-        if self._guardian.poll() != 0:
-            self._guardian.kill()
-            self._guardian.wait()
+        if not (self._guardian.end(timeout_s=_GRACE_S) and self._clean):
             sweep.end(self._mark, grace_s=0, family=False)
             shutil.rmtree(self.folder, ignore_errors=True)
 

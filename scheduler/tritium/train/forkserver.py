@@ -1,0 +1,88 @@
+"""A process per executor that has the frameworks loaded, from which ranks are forked in milliseconds.
+
+The executor's Python daemon starts it (`tritium.train.daemon`). It forks a guardian for each task
+that asks, and the guardian forks its rank from the same loaded image. A process may only be forked
+safely while it has one thread and has not touched the GPU's driver, so both are checked before each
+fork; when either fails the task starts its guardian by exec, as it does where this server is missing.
+
+Run as ``python -m tritium.train.forkserver FD DAEMON MODULE...``: a socket whose other end every Python
+worker of the executor inherits from the daemon (so nobody else can reach it), and the daemon's pid.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from tritium.train import guardian
+
+__all__ = ["DESCRIPTOR", "main", "reason_not_to_fork"]
+
+DESCRIPTOR = "TRITIUM_FORKSERVER"
+"""Environment variable of the executor's Python workers: their descriptor of the socket to the server."""
+
+_MAX_PATH = 4096
+
+
+def main(argv: list[str]) -> int:
+    """Serve until the daemon goes."""
+    wishes, daemon = socket.socket(fileno=int(argv[1])), os.pidfd_open(int(argv[2]))
+    os.setsid()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Guardians are nobody's to wait for: their tasks watch them.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for module in argv[3:]:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+    gc.freeze()
+    while daemon not in (ready := select.select([wishes, daemon], [], [])[0]):
+        if wishes in ready:
+            _serve(wishes, daemon)
+    return 0
+
+
+def reason_not_to_fork() -> str | None:
+    """Say why a child of this process could hang or crash; None when it could not."""
+    threads = len(list(Path("/proc/self/task").iterdir()))
+    if threads > 1:
+        return f"it has {threads} threads"
+    if "libcuda.so" in Path("/proc/self/maps").read_text():
+        return "the GPU's driver is loaded in it"
+    return None
+
+
+def _serve(wishes: socket.socket, daemon: int) -> None:
+    """Fork one guardian; a wish is its folder, with its wire and its output as descriptors."""
+    folder, (wire, output), _, _ = socket.recv_fds(wishes, _MAX_PATH, 2)
+    reason = reason_not_to_fork()
+    if reason is None and os.fork() == 0:
+        wishes.close()
+        os.close(daemon)
+        _be_guardian(wire, output, Path(os.fsdecode(folder)))
+    if reason is not None:
+        os.write(wire, f"no {reason}\n".encode())
+    os.close(wire)
+    os.close(output)
+
+
+def _be_guardian(wire: int, output: int, folder: Path) -> None:
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.close(output)
+        guardian.guard(socket.socket(fileno=wire), folder, start=guardian.fork_rank)
+    finally:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

@@ -1,0 +1,84 @@
+"""Edge: start a guardian, forked from the executor's fork server where there is one, else by exec."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from tritium.train.forkserver import DESCRIPTOR
+
+__all__ = ["Guardian"]
+
+_FORK_LIMIT_S = 30.0
+"""The server answers once its frameworks are loaded; the first gang of an executor may wait for that."""
+_EXEC_LIMIT_S = 60.0
+
+
+class Guardian:
+    """The guardian's process and the wire to it."""
+
+    def __init__(self, folder: Path, output: int) -> None:
+        self.wire: socket.socket
+        self._pidfd: int
+        self._process: subprocess.Popen[bytes] | None = None
+        if not (self._fork(folder, output) or self._exec(folder, output)):
+            raise RuntimeError(f"no guardian started within {_EXEC_LIMIT_S:g} s; is the host overloaded?")
+
+    def wait(self, *, timeout_s: float) -> bool:
+        """Wait for its end; returns whether it came."""
+        return bool(select.select([self._pidfd], [], [], timeout_s)[0])
+
+    def end(self, *, timeout_s: float) -> bool:
+        """Wait for its end, else kill it; returns whether it ended by itself."""
+        ended = self.wait(timeout_s=timeout_s)
+        if not ended:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
+        os.close(self._pidfd)
+        return ended
+
+    def _fork(self, folder: Path, output: int) -> bool:
+        descriptor = os.environ.get(DESCRIPTOR)
+        if descriptor is None:
+            return False
+        self.wire, theirs = socket.socketpair()
+        with theirs, contextlib.suppress(OSError):
+            server = socket.socket(fileno=os.dup(int(descriptor)))
+            with server:
+                socket.send_fds(server, [os.fsencode(folder)], [theirs.fileno(), output])
+            theirs.close()
+            if self._greeted(_FORK_LIMIT_S):
+                return True
+        self.wire.close()
+        return False
+
+    def _exec(self, folder: Path, output: int) -> bool:
+        self.wire, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tritium.train.guardian", str(theirs.fileno()), str(folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                pass_fds=[theirs.fileno()],
+            )
+        return self._greeted(_EXEC_LIMIT_S)
+
+    def _greeted(self, limit_s: float) -> bool:
+        """Hear the guardian's first words, which are its pid."""
+        self.wire.settimeout(limit_s)
+        with contextlib.suppress(OSError):
+            word, _, pid = self.wire.recv(256).partition(b" ")
+            if word == b"guardian":
+                self._pidfd = os.pidfd_open(int(pid))
+                self.wire.settimeout(None)
+                return True
+        return False

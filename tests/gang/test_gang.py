@@ -1,0 +1,209 @@
+"""Gangs on real Spark: two executors, each with four emulated devices."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pyspark import cloudpickle
+from pyspark.sql import SparkSession
+
+import tritium
+from tritium.errors import BadSpec, RankFailed, TooSlow, TritiumError, Unplaceable
+
+pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("spark")]
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+@pytest.fixture(scope="module")
+def spark() -> Iterator[SparkSession]:
+    session = tritium.session(machine="dgx-a100", workers=2, cores=4)
+    yield session
+    session.stop()
+
+
+def who() -> dict[str, Any]:
+    rank = tritium.rank()
+    return {
+        "rank": rank.rank,
+        "size": rank.size,
+        "local_rank": rank.local_rank,
+        "devices": [device.uuid for device in rank.devices],
+        "visible": os.environ["CUDA_VISIBLE_DEVICES"].split(","),
+        "order": os.environ["CUDA_DEVICE_ORDER"],
+        "environment": {name: os.environ[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")},
+    }
+
+
+def test_values_come_back_in_rank_order_with_distinct_devices() -> None:
+    result = tritium.Gang(ranks=4).run(who)
+
+    assert [value["rank"] for value in result.values] == [0, 1, 2, 3]
+    assert [value["environment"]["RANK"] for value in result.values] == ["0", "1", "2", "3"]
+    devices = [uuid for value in result.values for uuid in value["devices"]]
+    assert len(set(devices)) == 4
+    assert [[d.uuid for d in info.devices] for info in result.ranks] == [[uuid] for uuid in devices]
+
+
+def test_ranks_on_one_host_see_the_gangs_devices_in_local_rank_order() -> None:
+    values = tritium.Gang(ranks=2, gpus_per_rank=2).run(who).values
+
+    for value in values:
+        assert value["order"] == "PCI_BUS_ID"
+        assert len(value["visible"]) == 4
+        assert value["visible"][value["local_rank"]] == value["devices"][0]
+        assert set(value["devices"]) <= set(value["visible"])
+
+
+def test_two_policies_open_different_devices_in_the_same_application() -> None:
+    opened = {
+        policy: sorted(
+            uuid
+            for value in tritium.Gang(ranks=2, gpus_per_rank=2, policy=policy).run(who).values
+            for uuid in value["devices"]
+        )
+        for policy in ("packed", "spread")
+    }
+
+    assert opened["packed"] != opened["spread"]
+
+
+def test_keyword_arguments_reach_every_rank() -> None:
+    def add(*, left: int, right: int) -> int:
+        return left + right + int(tritium.rank().rank)
+
+    assert tritium.Gang(ranks=2).run(add, left=40, right=1).values == (41, 42)
+
+
+def test_every_row_reaches_exactly_one_rank(spark: SparkSession) -> None:
+    def ids(shard: Any) -> list[int]:
+        assert sum(batch.num_rows for batch in shard) == len(shard)
+        return [int(i) for i in shard.numpy()["id"]]
+
+    values = tritium.Gang(ranks=3).run(ids, data=spark.range(1000)).values
+
+    assert sorted(i for part in values for i in part) == list(range(1000))
+    assert min(len(part) for part in values) > 0
+
+
+def test_reports_are_heard_while_the_gang_runs() -> None:
+    def work() -> None:
+        tritium.rank().report(step=1)
+        tritium.rank().barrier()
+        tritium.rank().report(step=2)
+
+    heard: list[tuple[int, int]] = []
+    tritium.Gang(ranks=2).run(work, on_report=lambda rank, values: heard.append((rank, values["step"])))
+
+    assert sorted(heard[:2]) == [(0, 1), (1, 1)]
+    assert sorted(heard[2:]) == [(0, 2), (1, 2)]
+
+
+def test_ranks_gather_over_executors() -> None:
+    def gather() -> list[int]:
+        return [int(i) for i in tritium.rank().all_gather(tritium.rank().rank * 10)]
+
+    assert tritium.Gang(ranks=4).run(gather).values == ([0, 10, 20, 30],) * 4
+
+
+def test_what_a_rank_prints_is_heard_at_the_driver(capfd: pytest.CaptureFixture[str]) -> None:
+    def speak() -> None:
+        print(f"hello from {tritium.rank().rank}")
+
+    tritium.Gang(ranks=2).run(speak)
+
+    errors = capfd.readouterr().err
+    assert "[rank 0] hello from 0" in errors
+    assert "[rank 1] hello from 1" in errors
+
+
+@pytest.mark.parametrize("with_data", [False, True])
+def test_a_failing_rank_fails_the_gang_once_with_its_own_traceback(
+    spark: SparkSession, tmp_path: Any, *, with_data: bool
+) -> None:
+    notes = str(tmp_path)
+
+    def fail(*_: Any) -> None:
+        import time
+        import uuid
+
+        open(f"{notes}/{uuid.uuid4()}", "w").close()  # noqa: PTH123
+        if tritium.rank().rank == 1:
+            raise ValueError("this rank cannot")
+        time.sleep(60)
+
+    with pytest.raises(RankFailed) as caught:
+        tritium.Gang(ranks=2, name="train").run(fail, data=spark.range(10) if with_data else None)
+
+    assert str(caught.value) == "train: rank 1 failed: ValueError: this rank cannot"
+    assert "in fail" in caught.value.trace
+    assert caught.value.victims == (0,)
+    assert len(list(tmp_path.iterdir())) == 2, "a user's bug must not be tried again"
+
+
+def test_a_rank_that_dies_by_a_signal_is_named() -> None:
+    def die() -> None:
+        import signal
+
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+    with pytest.raises(RankFailed, match="killed by SIGSEGV"):
+        tritium.Gang(ranks=1).run(die)
+
+
+def test_the_python_workers_environment_is_never_changed(spark: SparkSession) -> None:
+    def environment(batches: Any) -> Any:
+        import pyarrow as pa
+
+        list(batches)
+        yield pa.RecordBatch.from_pydict({"text": [repr(sorted(os.environ.items()))]})
+
+    def look() -> set[str]:
+        rows = spark.range(0, 8, 1, 8).mapInArrow(environment, "text string").collect()
+        return {row.text for row in rows}
+
+    before = look()
+    tritium.Gang(ranks=4).run(who)
+    assert look() <= before
+
+
+def test_more_ranks_than_slots_are_refused_and_not_waited_for_ten_minutes() -> None:
+    with pytest.raises(Unplaceable, match="9 ranks must start at once; Spark had room for 8"):
+        tritium.Gang(ranks=9, launch_timeout_s=1).run(who)
+
+
+def test_a_device_that_is_too_small_is_refused_with_its_numbers() -> None:
+    with pytest.raises(Unplaceable, match=r"40960.*102400"):
+        tritium.Gang(ranks=2, min_memory_mib=102400).run(who)
+
+
+def test_a_gang_over_its_time_limit_is_ended() -> None:
+    def sleep() -> None:
+        import time
+
+        time.sleep(60)
+
+    with pytest.raises(TooSlow):
+        tritium.Gang(ranks=2, timeout_s=4).run(sleep)
+
+
+def test_all_mistakes_in_a_gangs_numbers_are_named_at_once() -> None:
+    with pytest.raises(BadSpec) as caught:
+        tritium.Gang(ranks=0, gpus_per_rank=-1, policy="best", framework="caffe")
+
+    assert str(caught.value).splitlines() == [
+        "Gang: ranks: expected an integer >= 1, got 0",
+        "Gang: gpus_per_rank: expected an integer >= 0, got -1",
+        "Gang: policy: 'best' is unknown; there are packed, spread",
+        "Gang: framework: 'caffe' is unknown; there are torch",
+    ]
+
+
+def test_every_error_has_an_exit_code_of_its_own() -> None:
+    codes = [error.exit_code for error in TritiumError.__subclasses__()]
+
+    assert len(set(codes)) == len(codes)
+    assert min(codes) > 2

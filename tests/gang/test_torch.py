@@ -1,0 +1,113 @@
+"""Real torch ranks on real Spark, gloo over loopback, emulated devices."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pyspark import cloudpickle
+from pyspark.sql import SparkSession
+
+import tritium
+
+pytestmark = [pytest.mark.spark, pytest.mark.torch, pytest.mark.usefixtures("spark")]
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+@pytest.fixture(scope="module")
+def spark() -> Iterator[SparkSession]:
+    session = tritium.session(machine="dgx-a100", workers=2)
+    yield session
+    session.stop()
+
+
+def reduce_twice() -> list[float]:
+    import torch
+    import torch.distributed as dist
+
+    sums = []
+    for _ in range(2):
+        dist.init_process_group("gloo")
+        number = torch.tensor([float(dist.get_rank() + 1)])
+        dist.all_reduce(number)
+        sums.append(number.item())
+        dist.destroy_process_group()
+    return sums
+
+
+def test_plain_init_process_group_works_and_works_again_in_the_same_process() -> None:
+    assert tritium.Gang(ranks=2).run(reduce_twice).values == ([3.0, 3.0],) * 2
+
+
+def try_to_take_the_port() -> str:
+    import socket
+
+    port = int(os.environ["MASTER_PORT"])
+    if tritium.rank().rank == 0:
+        tritium.rank().barrier()
+        return "held it"
+    try:
+        with socket.socket() as thief:
+            thief.bind((os.environ["MASTER_ADDR"], port))
+    except OSError:
+        return "could not take it"
+    else:
+        return "stole it"
+    finally:
+        tritium.rank().barrier()
+
+
+def test_the_master_port_is_held_from_before_the_ranks_start() -> None:
+    assert tritium.Gang(ranks=2).run(try_to_take_the_port).values == ("held it", "could not take it")
+
+
+def set_a_device_of_a_faked_cuda() -> str:
+    import torch
+
+    chosen: list[str] = []
+    visible = os.environ["CUDA_VISIBLE_DEVICES"].split(",")
+    torch.cuda.set_device = lambda ordinal: chosen.append(visible[ordinal])  # type: ignore[assignment]  # the fake
+    torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    assert chosen[0] in {device.uuid for device in tritium.rank().devices}
+    return chosen[0]
+
+
+def test_set_device_of_local_rank_takes_a_device_of_ones_own() -> None:
+    opened = tritium.Gang(ranks=2, gpus_per_rank=2).run(set_a_device_of_a_faked_cuda).values
+
+    assert len(set(opened)) == 2
+
+
+def train(shard: Any, *, epochs: int) -> tuple[float, int]:
+    import torch
+    import torch.distributed as dist
+    from torch.nn.parallel import DistributedDataParallel
+
+    dist.init_process_group("gloo")
+    torch.manual_seed(0)
+    model = DistributedDataParallel(torch.nn.Linear(1, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    steps = 0
+    for epoch in range(epochs):
+        for batch in shard.torch(8, seed=1, epoch=epoch):
+            x = batch["x"].float().unsqueeze(1)
+            loss = (model(x) - 3 * x).pow(2).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            steps += 1
+    weight = model.module.weight.item()
+    dist.destroy_process_group()
+    return weight, steps
+
+
+def test_ddp_learns_on_uneven_shards_without_hanging(spark: SparkSession) -> None:
+    frame = spark.range(101).selectExpr("id / 100 AS x")
+
+    (left, right) = tritium.Gang(ranks=2, timeout_s=120).run(train, data=frame, epochs=20).values
+
+    assert left == right
+    assert left[0] == pytest.approx(3, abs=0.1)

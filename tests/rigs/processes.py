@@ -1,0 +1,40 @@
+"""Wait for processes to end, and for other things to happen, always with a limit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import psutil
+
+__all__ = ["assert_gone", "eventually"]
+
+_T = TypeVar("_T")
+
+
+def eventually(look: Callable[[], _T], *, limit_s: float = 10) -> _T:
+    """Look until there is something to see, and return it."""
+    deadline = time.monotonic() + limit_s
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"it did not happen within {limit_s} s"
+        time.sleep(0.01)
+    return found
+
+
+def assert_gone(processes: Iterable[psutil.Process], *, within_s: float) -> float:
+    """Wait for processes to end; a zombie has ended (not every pid 1 reaps). Returns the seconds it took."""
+    began = time.monotonic()
+    left = list(processes)
+    while left := [process for process in left if _lives(process)]:
+        waited = time.monotonic() - began
+        assert waited <= within_s, f"alive after {waited:.1f} s: {[process.cmdline() for process in left]}"
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
