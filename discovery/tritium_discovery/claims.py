@@ -22,7 +22,7 @@ from tritium_discovery.errors import BadState, StaleAddress
 from tritium_discovery.process import ProcessId, ancestors, user_of
 from tritium_discovery.state import DRAFT, host_lock, open_plain, replace_file
 
-__all__ = ["Claim", "ClaimedDevice", "described", "live", "make", "parse", "release", "resolve"]
+__all__ = ["Claim", "ClaimedDevice", "described", "drop", "live", "make", "parse", "release", "resolve"]
 
 _PREFIX, _SUFFIX = "claim-", ".json"
 _LOCK_TIMEOUT_S = 10.0
@@ -122,6 +122,21 @@ def release(directory: Path, *, owner_pid: int) -> int:
         for claim in mine:
             _path(directory, claim.id).unlink(missing_ok=True)
     return len(mine)
+
+
+def drop(directory: Path, *, claim_id: str) -> None:
+    """Drop one claim by its id, for a person who knows that its owner is gone.
+
+    Raises:
+        BadState: there is no such live claim, or it is another user's.
+    """
+    with host_lock(directory, timeout_s=_LOCK_TIMEOUT_S):
+        if claim_id not in {claim.id for claim in live(directory)}:
+            raise BadState(f"there is no live claim {claim_id} in {directory}")
+        try:
+            _path(directory, claim_id).unlink()
+        except PermissionError as err:
+            raise BadState(f"claim {claim_id} is another user's") from err
 
 
 def resolve(addresses: Sequence[int], *, directory: Path, inventory: Inventory) -> tuple[Device, ...]:

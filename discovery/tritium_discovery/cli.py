@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 
-from tritium_discovery.device import Device, Inventory
+from tritium_discovery import claims, holds, matrix, validate
+from tritium_discovery.device import Device, Inventory, Link, Uuid
 from tritium_discovery.discover import discover
-from tritium_discovery.errors import DiscoveryError
+from tritium_discovery.doctor import examine
+from tritium_discovery.environment import environment, warnings
+from tritium_discovery.errors import DiscoveryError, Refused
+from tritium_discovery.selection import choose, judge
 from tritium_discovery.settings import Settings
+from tritium_discovery.spark import resources_file
+from tritium_discovery.state import replace_file, state_directory
+from tritium_discovery.table import table
 
 __all__ = ["main"]
 
@@ -20,22 +29,46 @@ __all__ = ["main"]
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code: 0, 2 for bad usage, else that of the failure."""
     try:
-        gpu_discover.main(list(arguments), prog_name="gpu-discover", standalone_mode=False)
+        code = gpu_discover.main(list(arguments), prog_name="gpu-discover", standalone_mode=False)
     except click.ClickException as err:
         err.show()
         return err.exit_code
     except DiscoveryError as err:
-        click.echo(f"gpu-discover: {err}", err=True)
+        _say(str(err))
         return err.exit_code
-    return 0
+    return code if isinstance(code, int) else 0
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def gpu_discover() -> None:
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
+@click.option("--resources-file", type=click.Path(path_type=Path), help="Write Spark's resourcesFile there.")
+@click.option(
+    "--component",
+    type=click.Choice(["spark.worker", "spark.executor", "spark.driver"]),
+    default="spark.worker",
+    show_default=True,
+    help="Whom the resources file is for.",
+)
+@click.pass_context
+def gpu_discover(context: click.Context, resources_file: Path | None, component: str) -> None:
     """Which devices does this host have, and may they be used?
 
-    Without a command this is Spark's discovery script; it is configured by the environment alone.
+    Without arguments this is Spark's discovery script; it is configured by the environment alone.
     """
+    if resources_file is not None:
+        _write_resources(resources_file, component)
+    elif context.invoked_subcommand is None:
+        raise click.UsageError("a command or --resources-file is needed", context)
+
+
+def _write_resources(path: Path, component: str) -> None:
+    settings = _settings()
+    inventory = discover(settings)
+    chosen = choose(
+        judge(inventory, settings, claimed=_claimed(settings), held=_held(settings)), settings.amount
+    )
+    replace_file(path.absolute(), resources_file(chosen, component=component))
+    what = "devices" if inventory.machine is None else f"emulated devices of {inventory.machine}"
+    _say(f"{path} names {len(chosen)} {what}; nothing is claimed, as no JVM has them yet")
 
 
 _output = click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
@@ -45,18 +78,16 @@ _output = click.option("--output", type=click.Choice(["table", "json"]), default
 @_output
 def list_(output: str) -> None:
     """All devices that this process sees, healthy or not."""
-    inventory = discover(Settings.from_env(os.environ))
+    inventory = _inventory(_settings(), output=output)
     if output == "json":
-        click.echo(json.dumps(_document(inventory), indent=2))
+        _print_json({**_head(inventory), "devices": [asdict(device) for device in inventory.devices]})
         return
-    if inventory.machine is not None:
-        click.echo(f"emulated machine {inventory.machine}: no real device")
-    rows: list[tuple[str, ...]] = [("ADDR", "UUID", "PCI", "PRODUCT", "MIB", "FREE", "CC", "NUMA", "HEALTH")]
+    rows = [("ADDR", "UUID", "PCI", "PRODUCT", "MIB", "FREE", "CC", "NUMA", "HEALTH")]
     rows += [_row(device) for device in inventory.devices]
     click.echo(table(rows))
 
 
-def _row(device: Device) -> tuple[str, ...]:
+def _row(device: Device) -> tuple[str, str, str, str, str, str, str, str, str]:
     return (
         str(device.address),
         device.uuid,
@@ -70,23 +101,153 @@ def _row(device: Device) -> tuple[str, ...]:
     )
 
 
-def _document(inventory: Inventory) -> dict[str, object]:
-    return {
-        "host": inventory.host,
-        "origin": inventory.origin,
-        "emulated": inventory.machine,
-        "devices": [asdict(device) for device in inventory.devices],
-    }
+@gpu_discover.command()
+@_output
+def explain(output: str) -> None:
+    """What would be reported now, what not, and why."""
+    settings = _settings()
+    inventory = _inventory(settings, output=output)
+    verdicts = judge(inventory, settings, claimed=_claimed(settings), held=_held(settings))
+    if output == "json":
+        devices = [
+            {"address": one.device.address, "uuid": one.device.uuid, "kept": one.kept, "reasons": one.reasons}
+            for one in verdicts
+        ]
+        _print_json({**_head(inventory), "devices": devices})
+        return
+    rows = [("ADDR", "UUID", "KEPT", "WHY NOT")]
+    rows += [
+        (str(one.device.address), one.device.uuid, "yes" if one.kept else "no", "; ".join(one.reasons))
+        for one in verdicts
+    ]
+    click.echo(table(rows))
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell, two spaces apart.
+@gpu_discover.command("claims")
+@_output
+@click.option(
+    "--release", metavar="CLAIM", help="Drop a claim whose owner cannot be seen from here any more."
+)
+def claims_(output: str, release: str | None) -> None:
+    """Who claims and who holds which device, since when."""
+    directory = state_directory(_settings())
+    if release is not None:
+        claims.drop(directory, claim_id=release)
+        return
+    rows = _claim_rows(claims.live(directory), holds.held(directory))
+    if output == "json":
+        names = ("uuid", "address", "claimed_by", "since", "held_by", "held_since")
+        _print_json([dict(zip(names, row, strict=True)) for row in rows])
+        return
+    click.echo(table([("UUID", "ADDR", "CLAIMED BY", "SINCE", "HELD BY", "SINCE"), *rows]))
 
-    >>> print(table([("A", "B"), ("long", "x")]))
-    A     B
-    long  x
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+
+def _claim_rows(live: Sequence[claims.Claim], held: Mapping[Uuid, holds.Holder]) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    left = dict(held)
+    for claim in live:
+        for device in claim.devices:
+            by, since = _holder(left.pop(device.uuid, None))
+            owner = f"JVM {claim.owner.pid} ({claim.id})"
+            rows.append((device.uuid, str(device.address), owner, _time(claim.since), by, since))
+    rows += [(uuid, "-", "-", "-", *_holder(holder)) for uuid, holder in sorted(left.items())]
+    return rows
+
+
+def _holder(holder: holds.Holder | None) -> tuple[str, str]:
+    return ("-", "-") if holder is None else (f"{holder.user}: {holder}", _time(holder.since))
+
+
+def _time(since: float) -> str:
+    return datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds")
+
+
+@gpu_discover.command()
+@_output
+def topo(output: str) -> None:
+    """The links between all devices, as a matrix."""
+    inventory = _inventory(_settings(), output=output)
+    if output == "json":
+        _print_json(
+            {**_head(inventory), "links": [_link(*pair, link) for pair, link in inventory.links.items()]}
+        )
+        return
+    click.echo(matrix.draw(inventory))
+    click.echo(f"\n{matrix.LEGEND}")
+
+
+def _link(one: Uuid, other: Uuid, link: Link) -> dict[str, object]:
+    return {"devices": [one, other], "kind": link.kind.name, "lanes": link.lanes}
+
+
+@gpu_discover.command()
+@click.argument("addresses", nargs=-1, required=True, type=click.IntRange(min=0))
+def env(addresses: tuple[int, ...]) -> None:
+    """Print the environment under which a process sees these devices, by Spark address."""
+    settings = _settings()
+    inventory = _inventory(settings)
+    devices = claims.resolve(addresses, directory=state_directory(settings), inventory=inventory)
+    for warning in warnings(devices):
+        _say(warning)
+    for name, value in environment(devices).items():
+        click.echo(f"{name}={value}")
+
+
+@gpu_discover.command()
+@_output
+def doctor(output: str) -> int:
+    """Everything that support asks for first, each with its remedy."""
+    checks = tuple(examine(os.environ, Path.cwd()))
+    if output == "json":
+        _print_json([asdict(check) for check in checks])
+    else:
+        click.echo(table([(check.state, check.subject, check.sentence) for check in checks]))
+    return next((check.exit_code for check in checks if check.state == "bad"), 0)
+
+
+@gpu_discover.command("validate")
+@click.argument("script", type=click.Path(path_type=Path))
+@click.option(
+    "--amount", type=click.IntRange(min=1), default=1, show_default=True, help="What Spark would ask for."
+)
+def validate_(script: Path, amount: int) -> None:
+    """Run any discovery script as Spark would, and say what Spark would do with its answer."""
+    findings = validate.run(script, amount=amount, timeout_s=_settings().timeout_s)
+    for finding in findings:
+        click.echo(f"{'refused' if finding.fatal else 'taken, but'}: {finding.sentence}")
+    if any(finding.fatal for finding in findings):
+        raise Refused(f"Spark would not accept {script}")
+    if not findings:
+        click.echo("accepted")
+
+
+def _settings() -> Settings:
+    return Settings.from_env(os.environ)
+
+
+def _inventory(settings: Settings, *, output: str = "table") -> Inventory:
+    """What there is; where it is emulated the first line says so, as a comment to shells (JSON has a field)."""
+    inventory = discover(settings)
+    if inventory.machine is not None and output == "table":
+        click.echo(f"# emulated machine {inventory.machine}: no real device")
+    return inventory
+
+
+def _head(inventory: Inventory) -> dict[str, object]:
+    return {"host": inventory.host, "origin": inventory.origin, "emulated": inventory.machine}
+
+
+def _claimed(settings: Settings) -> dict[Uuid, str]:
+    return dict(claims.described(claims.live(state_directory(settings))))
+
+
+def _held(settings: Settings) -> dict[Uuid, str]:
+    return {uuid: str(holder) for uuid, holder in holds.held(state_directory(settings)).items()}
+
+
+def _print_json(document: object) -> None:
+    click.echo(json.dumps(document, indent=2))
+
+
+def _say(sentence: str) -> None:
+    click.echo(f"gpu-discover: {sentence}", err=True)

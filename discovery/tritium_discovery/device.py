@@ -70,6 +70,8 @@ class Device:
     """CUDA compute capability, e.g. ``(8, 0)``."""
     numa_node: int | None = None
     """The NUMA node it hangs on, ``None`` where the platform does not say (sysfs prints -1)."""
+    cpus: str = ""
+    """The CPUs next to it as the kernel writes lists, e.g. ``48-63,176-191``; empty where nobody says."""
     parent: Uuid | None = None
     """For a MIG instance the card it is cut from."""
     mig_profile: str | None = None

@@ -13,6 +13,7 @@ from tritium_discovery.device import Inventory
 from tritium_discovery.errors import NoDevice
 from tritium_discovery.inventory import generation, inventory_of
 from tritium_discovery.observation import Observation
+from tritium_discovery.probe import probe_of
 from tritium_discovery.process import boot_id
 from tritium_discovery.settings import Settings
 from tritium_discovery.state import state_directory
@@ -64,30 +65,17 @@ def look(settings: Settings, *, topology: bool) -> Discovery:
 
 def _observation(settings: Settings, directory: Path, *, topology: bool) -> Observation:
     """Read the host in a child, with its wiring from the cache where that is still true."""
-    known = wiring.load(directory) if topology and settings.machine is None else None
+    known = wiring.load(directory) if topology else None
     observation = isolate.call(
-        partial(_observe, settings.machine, topology=topology, known=None if known is None else known[0]),
+        partial(probe_of(settings).observe, topology=topology, known=None if known is None else known[0]),
         timeout_s=settings.timeout_s,
     )
-    if not topology or settings.machine is not None:
-        return observation
-    if observation.topology is None and known is not None:
+    key = wiring.key_of(observation, boot_id())
+    if topology and observation.topology is None and known is not None and known[0] == key:
         return replace(observation, topology=known[1])
-    if observation.topology is not None:
-        wiring.save(directory, wiring.key_of(observation, boot_id()), observation.topology)
+    if observation.origin == "nvml" and observation.topology is not None:
+        wiring.save(directory, key, observation.topology)
     return observation
-
-
-def _observe(machine: str | None, *, topology: bool, known: wiring.Key | None) -> Observation:
-    """Runs in the child: only there are the heavy libraries imported."""
-    if machine is None:
-        from tritium_discovery import nvml
-
-        return nvml.observe(topology=topology, known=known)
-    from tritium_discovery import emulate
-    from tritium_discovery.machine import load
-
-    return emulate.observe(load(machine), topology=topology)
 
 
 def _quarantined(inventory: Inventory, settings: Settings, directory: Path) -> Inventory:

@@ -21,9 +21,10 @@ from tritium_discovery.observation import (
     Reading,
     Remapped,
     Topology,
+    value,
 )
 
-__all__ = ["observe"]
+__all__ = ["ancestor", "linked", "nvlinks", "observe"]
 
 _T = TypeVar("_T")
 _NOT_SUPPORTED, _LOST = 3, 15
@@ -63,38 +64,45 @@ class _Reader:
     def __init__(self, machine: Machine, card: MachineCard) -> None:
         self._missing = frozenset(machine.missing)
         self._codes: Mapping[str, int] = {**machine.fail, **card.fail}
-        self._lost = card.lost_after == 0
+        self._calls_left = card.lost_after
+        self._handle = self.get("nvmlDeviceGetHandleByIndex", None)
 
-    def get(self, call: str, value: _T, *, code: int = 0) -> Reading[_T]:
-        if self._lost:
+    def get(self, call: str, answer: _T, *, code: int = 0) -> Reading[_T]:
+        if isinstance(handle := getattr(self, "_handle", None), Failed):
+            return handle  # without a handle there is nothing to ask
+        self._calls_left -= 1
+        if self._calls_left < 0:
             code = _LOST
         elif call in self._missing:
             code = UNKNOWN_TO_DRIVER
         else:
             code = self._codes.get(call, code)
-        return Failed(call=call, code=code, text=error_text(code)) if code else value
+        return Failed(call=call, code=code, text=error_text(code)) if code else answer
 
 
 def _card(machine: Machine, card: MachineCard, index: int) -> Card:
-    read = _Reader(machine, card)
+    read = _Reader(machine, card)  # in the order of the calls of `nvml`, as a card may be lost in between
     old = card.capability < (8, 0)
+    mig = read.get(
+        "nvmlDeviceGetMigMode",
+        MigMode(current=card.mig, pending=card.mig_pending),
+        code=_NOT_SUPPORTED if old else 0,
+    )
     return Card(
         index=index,
         uuid=read.get("nvmlDeviceGetUUID", card.uuid),
         pci_bus_id=read.get("nvmlDeviceGetPciInfo", card.bus),
         product=read.get("nvmlDeviceGetName", card.product),
-        memory=read.get("nvmlDeviceGetMemoryInfo", *_memory(card))
-        if card.memory_mib is not None
-        else read.get("nvmlDeviceGetMemoryInfo", _NONE, code=_NOT_SUPPORTED),
-        capability=read.get("nvmlDeviceGetCudaComputeCapability", card.capability),
-        numa_node=card.numa if card.numa >= 0 else None,
-        cpus=card.cpus,
-        mig=read.get(
-            "nvmlDeviceGetMigMode",
-            MigMode(current=card.mig, pending=card.mig_pending),
-            code=_NOT_SUPPORTED if old else 0,
+        memory=read.get(
+            "nvmlDeviceGetMemoryInfo", _memory(card), code=_NOT_SUPPORTED if card.memory_mib is None else 0
         ),
-        instances=tuple(_instance(card, part) for part in card.instances) if card.mig else (),
+        capability=read.get("nvmlDeviceGetCudaComputeCapability", card.capability),
+        numa_node=value(read.get("nvmlDeviceGetMemoryAffinity", card.numa if card.numa >= 0 else None), None),
+        cpus=value(read.get("nvmlDeviceGetCpuAffinity", card.cpus), ""),
+        mig=mig,
+        instances=tuple(_instance(card, part) for part in card.instances)
+        if isinstance(mig, MigMode) and mig.current
+        else (),
         processes=read.get(
             "nvmlDeviceGetComputeRunningProcesses",
             tuple(Process(pid=pid, used_mib=None) for pid in card.processes),
@@ -124,12 +132,9 @@ def _card(machine: Machine, card: MachineCard, index: int) -> Card:
     )
 
 
-_NONE = Memory(total_mib=0, free_mib=0)
-
-
-def _memory(card: MachineCard) -> tuple[Memory]:
+def _memory(card: MachineCard) -> Memory:
     total = card.memory_mib or 0
-    return (Memory(total_mib=total, free_mib=total - card.used_mib),)
+    return Memory(total_mib=total, free_mib=total - card.used_mib)
 
 
 def _instance(card: MachineCard, part: MachineInstance) -> Instance:
@@ -146,7 +151,7 @@ def _topology(machine: Machine) -> Topology:
     return Topology(
         ancestors={(one.bus, other.bus): ancestor(one.pcie, other.pcie) for one, other in pairs},
         nvlinks={card.bus: nvlinks(machine, card) for card in cards},
-        p2p_nvlink={(one.bus, other.bus): _linked(machine, one, other) for one, other in pairs},
+        p2p_nvlink={(one.bus, other.bus): linked(machine, one, other) for one, other in pairs},
     )
 
 
@@ -185,7 +190,8 @@ def nvlinks(machine: Machine, card: MachineCard) -> tuple[NvLink, ...]:
     return tuple(links)
 
 
-def _linked(machine: Machine, one: MachineCard, other: MachineCard) -> bool:
+def linked(machine: Machine, one: MachineCard, other: MachineCard) -> bool:
+    """Whether NVML calls the pair connected by NVLink (``nvmlDeviceGetP2PStatus``)."""
     if one.nvswitch and other.nvswitch:
         return True
     return any(not link.to_switch and link.remote_bus_id == other.bus for link in nvlinks(machine, one))

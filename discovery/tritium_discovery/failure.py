@@ -44,7 +44,7 @@ _TEXTS: Mapping[int, str] = MappingProxyType(
         13: "Function Not Found",
         14: "Corrupted infoROM",
         15: "GPU is lost",
-        16: "GPU requires reset",
+        16: "GPU requires restart",
         17: "The operating system has blocked the request.",
         18: "RM has detected an NVML/RM version mismatch.",
         19: "Target is in use by another client",

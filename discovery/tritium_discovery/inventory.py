@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from tritium_discovery.device import Device, HostId, Inventory, Uuid
 from tritium_discovery.errors import Undecidable
+from tritium_discovery.failure import NOT_SUPPORTED
 from tritium_discovery.health import troubles
 from tritium_discovery.observation import Card, Failed, Instance, Memory, MigMode, Observation, value
 from tritium_discovery.settings import Settings
@@ -66,8 +67,9 @@ def _by_bus(cards: Sequence[Card]) -> Sequence[Card]:
 
 def _whole(card: Card, settings: Settings, memory_mib: int) -> Device:
     bus = value(card.pci_bus_id, f"unknown ({card.index})")
-    unified = Memory(total_mib=memory_mib, free_mib=memory_mib)
-    memory = value(card.memory, unified)
+    memory = value(card.memory, Memory(total_mib=0, free_mib=0))
+    if isinstance(card.memory, Failed) and card.memory.code == NOT_SUPPORTED:
+        memory = Memory(total_mib=memory_mib, free_mib=memory_mib)
     return Device(
         uuid=Uuid(value(card.uuid, f"unreadable-{card.index}")),
         address=0,
@@ -77,6 +79,7 @@ def _whole(card: Card, settings: Settings, memory_mib: int) -> Device:
         free_mib=memory.free_mib,
         capability=value(card.capability, (0, 0)),
         numa_node=card.numa_node,
+        cpus=card.cpus,
         troubles=troubles(card, settings.limits),
         processes=tuple(process.pid for process in value(card.processes, ())),
     )

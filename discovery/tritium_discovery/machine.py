@@ -94,6 +94,8 @@ class Machine:
     """NVML codes by call, for all cards."""
     order: tuple[int, ...] = ()
     """In which order the library lists the cards; empty: by PCI bus."""
+    reorder: bool = False
+    """Whether the first two cards trade places once, between two calls."""
     vanish_after: int = _NO_MORE
     """The last card leaves the count after this many calls of nvmlDeviceGetCount."""
     unseen: tuple[str, ...] = ()
@@ -163,6 +165,7 @@ def parse(data: object, *, name: str) -> Machine:
         hang=top.strings("hang"),
         fail=top.codes("fail"),
         order=order,
+        reorder=top.take("reorder", bool, False),
         vanish_after=top.take("vanish_after", int, _NO_MORE),
         unseen=top.strings("unseen"),
     )
@@ -175,7 +178,7 @@ def _card(item: _Mapping, machine: str, index: int) -> MachineCard:
     capability = item.take("capability", str, "8.0").partition(".")
     if not (capability[0].isdigit() and capability[2].isdigit()):
         raise BadMachine(f"{item.at}.capability: expected such as '8.0'")
-    remapped = item.mapping("remapped")
+    remapped = item.child(item.mapping("remapped"), f"{item.at}.remapped")
     memory = item.take("memory_mib", int, 40960)
     card = MachineCard(
         uuid=uuid,
@@ -198,10 +201,10 @@ def _card(item: _Mapping, machine: str, index: int) -> MachineCard:
         processes=tuple(item.integers("processes")),
         ecc_errors=item.take("ecc_errors", int, 0),
         remapped=(
-            int(remapped.get("correctable", 0)),
-            int(remapped.get("uncorrectable", 0)),
-            bool(remapped.get("pending", False)),
-            bool(remapped.get("failed", False)),
+            remapped.take("correctable", int, 0),
+            remapped.take("uncorrectable", int, 0),
+            remapped.take("pending", bool, False),
+            remapped.take("failed", bool, False),
         ),
         retirement_pending=item.take("retirement_pending", bool, False),
         recovery=item.take("recovery", int, 0),
@@ -210,6 +213,7 @@ def _card(item: _Mapping, machine: str, index: int) -> MachineCard:
         lost_after=item.take("lost_after", int, _NO_MORE),
         fail=item.codes("fail"),
     )
+    remapped.finish()
     item.finish()
     return card
 

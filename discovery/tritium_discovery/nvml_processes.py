@@ -54,7 +54,7 @@ def processes(handle: Reading[Any], driver: Reading[str]) -> Reading[tuple[Proce
     for suffix, struct in versions:
         function = read("_nvmlGetFunctionPointer", call + suffix)
         if not isinstance(function, Failed):
-            return _listed(call + suffix, function, handle, struct)
+            return _listed(call, function, handle, struct)
     return Failed(call=call, code=UNKNOWN_TO_DRIVER, text="Function Not Found")
 
 

@@ -12,6 +12,7 @@ from tritium_discovery.observation import Ancestor, Card, Failed, NvLink, Readin
 
 __all__ = ["topology"]
 
+_LEVELS = frozenset(map(int, Ancestor))
 _P2P_NVLINK = 2
 """NVML_P2P_CAPS_INDEX_NVLINK; the binding's constant for 0 is a tuple by mistake, so numbers are safer."""
 
@@ -28,7 +29,7 @@ def topology(cards: Sequence[Card], handles: Sequence[Reading[Any]]) -> Topology
     for place, (one, here) in enumerate(named):
         for other, there in named[place + 1 :]:
             level = read("nvmlDeviceGetTopologyCommonAncestor", here, there)
-            if not isinstance(level, Failed) and level in Ancestor:
+            if not isinstance(level, Failed) and level in _LEVELS:
                 ancestors[one, other] = Ancestor(level)
             status = read("nvmlDeviceGetP2PStatus", here, there, _P2P_NVLINK)
             if not isinstance(status, Failed):

@@ -43,7 +43,7 @@ class Failed:
     """``nvmlErrorString``, e.g. ``GPU is lost``."""
 
     def __str__(self) -> str:
-        return f"{self.call}: {self.text} (NVML error {self.code})"
+        return f"{self.call}: {self.text}" + (f" (NVML error {self.code})" if self.code else "")
 
 
 Reading: TypeAlias = _T | Failed

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from tritium_discovery.errors import BadSetting
 
@@ -37,6 +37,8 @@ class Settings:
 
     machine: str | None = None
     """An emulated machine, by name or path, e.g. ``dgx-a100`` (TRITIUM_MACHINE)."""
+    probe: Literal["nvml", "sysfs"] = "nvml"
+    """Whom to ask on real hardware: NVIDIA's driver, or the kernel alone (TRITIUM_PROBE)."""
     amount: int | None = None
     """How many devices to report, e.g. ``2``; ``None``: where Spark leaves it (TRITIUM_GPU_AMOUNT)."""
     timeout_s: float = 10.0
@@ -83,6 +85,7 @@ class Settings:
         read = _Reader(environ)
         settings = cls(
             machine=read.get("TRITIUM_MACHINE", str, None),
+            probe=read.get("TRITIUM_PROBE", _probe, "nvml"),
             amount=read.get("TRITIUM_GPU_AMOUNT", _count, None),
             timeout_s=read.get("TRITIUM_TIMEOUT_S", _seconds, 10.0),
             directory=read.get("TRITIUM_DIR", _absolute, None),
@@ -123,6 +126,14 @@ class _Reader:
         except ValueError as err:
             self.errors.append(f"{name}: expected {err}, got {text!r}")
             return default
+
+
+def _probe(text: str) -> Literal["nvml", "sysfs"]:
+    if text == "nvml":
+        return "nvml"
+    if text == "sysfs":
+        return "sysfs"
+    raise ValueError("nvml or sysfs")
 
 
 def _count(text: str) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 from tritium_discovery.device import Device, Inventory
 from tritium_discovery.errors import BadSetting
 
-__all__ = ["Amount", "command_line", "find_amount", "report"]
+__all__ = ["Amount", "command_line", "find_amount", "find_script", "properties", "report", "resources_file"]
 
 _PROPERTY = re.compile(r"\s*([^\s=:]+)\s*[=:\s]\s*(.*?)\s*")
 
@@ -54,6 +54,19 @@ def find_amount(*, jvm: Sequence[str], environ: Mapping[str, str], directory: Pa
             if not (text.isascii() and text.isdigit()):
                 raise BadSetting(f"{key}: expected an integer >= 0, got {text!r} ({where})")
             return Amount(count=int(text), where=f"{key} {where}")
+    return None
+
+
+def find_script(*, jvm: Sequence[str], environ: Mapping[str, str], directory: Path) -> str | None:
+    """The discovery script that Spark's configuration names, found as `find_amount` finds the amount.
+
+    Raises:
+        BadSetting: an options variable cannot be split into words.
+    """
+    for _, conf in _places(jvm, environ, directory):
+        for part in ("worker", "executor", "driver"):
+            if conf.get(f"spark.{part}.resource.gpu.discoveryScript"):
+                return conf[f"spark.{part}.resource.gpu.discoveryScript"]
     return None
 
 
@@ -139,3 +152,9 @@ def report(devices: Sequence[Device], inventory: Inventory) -> str:
             ],
         }
     )
+
+
+def resources_file(devices: Sequence[Device], *, component: str) -> str:
+    """The content of ``spark.worker.resourcesFile`` (``ResourceAllocation``), which wins over the script."""
+    name = {"componentName": component, "resourceName": "gpu"}
+    return json.dumps([{"id": name, "addresses": [str(device.address) for device in devices]}])

@@ -1,0 +1,169 @@
+"""The first thing that support asks for: what is right and wrong about discovery here, with remedies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tritium_discovery import claims, holds
+from tritium_discovery.discover import Discovery, look
+from tritium_discovery.errors import BadSetting, DiscoveryError
+from tritium_discovery.observation import Failed
+from tritium_discovery.process import nearest_jvm
+from tritium_discovery.settings import Settings
+from tritium_discovery.spark import command_line, find_amount, find_script
+from tritium_discovery.state import SHARED, state_directory
+from tritium_discovery.sysfs import accelerators
+
+__all__ = ["Check", "examine"]
+
+_NVIDIA = 0x10DE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing looked at."""
+
+    subject: str
+    """E.g. ``driver``."""
+    state: Literal["ok", "note", "bad"]
+    sentence: str
+    """What was found, and what to do about it."""
+    exit_code: int = 0
+    """Of the failure behind a bad state."""
+
+
+def examine(environ: Mapping[str, str], cwd: Path) -> Iterator[Check]:
+    """Look at everything, going on after what is broken."""
+    try:
+        settings = Settings.from_env(environ)
+    except BadSetting as err:
+        yield _bad("settings", err)
+        return
+    yield _emulation(settings)
+    yield _permissions()
+    yield from _directory(settings)
+    yield from _driver(settings)
+    yield from _spark(settings, environ, cwd)
+
+
+def _ok(subject: str, sentence: str) -> Check:
+    return Check(subject=subject, state="ok", sentence=sentence)
+
+
+def _note(subject: str, sentence: str) -> Check:
+    return Check(subject=subject, state="note", sentence=sentence)
+
+
+def _bad(subject: str, err: DiscoveryError) -> Check:
+    return Check(subject=subject, state="bad", sentence=str(err), exit_code=err.exit_code)
+
+
+def _emulation(settings: Settings) -> Check:
+    if settings.machine is None:
+        return _ok("emulation", "off: the driver is asked")
+    return _note("emulation", f"on: machine {settings.machine}; unset TRITIUM_MACHINE to ask the driver")
+
+
+def _permissions() -> Check:
+    nodes = sorted(Path("/dev").glob("nvidia[0-9]*")) + [
+        path for path in [Path("/dev/nvidiactl")] if path.exists()
+    ]
+    if not nodes:
+        return _note(
+            "device nodes", "there is no /dev/nvidia*: no driver, or this container was given no GPU"
+        )
+    refused = [str(node) for node in nodes if not os.access(node, os.R_OK | os.W_OK)]
+    if refused:
+        return _note("device nodes", f"{', '.join(refused)} may not be opened: join the group that may")
+    return _ok("device nodes", f"{len(nodes)} may be opened")
+
+
+def _directory(settings: Settings) -> Iterator[Check]:
+    try:
+        directory = state_directory(settings)
+        live, held = claims.live(directory), holds.held(directory)
+    except DiscoveryError as err:
+        yield _bad("state directory", err)
+        return
+    if directory == SHARED:
+        yield _ok("state directory", f"{directory}, shared by all users")
+    else:
+        yield _note(
+            "state directory",
+            f"{directory}, of user {directory.stat().st_uid} alone: other users' claims are not seen; "
+            f"as root: install -d -m 1777 {SHARED}",
+        )
+    yield _ok("claims and holds", f"{len(live)} claims, {len(held)} devices held")
+
+
+def _driver(settings: Settings) -> Iterator[Check]:
+    try:
+        seen = look(settings, topology=False)
+    except DiscoveryError as err:
+        yield _bad("driver", err)
+        return
+    observation = seen.observation
+    yield _ok("driver", f"{observation.driver}, NVML {observation.nvml}, CUDA {observation.cuda}")
+    if observation.unseen:
+        yield _note(
+            "PCI bus", f"NVML does not list {', '.join(observation.unseen)}: not this container's, or lost"
+        )
+    yield from _other_vendors()
+    yield from _devices(seen)
+
+
+def _other_vendors() -> Iterator[Check]:
+    for device in accelerators():
+        if device.vendor != _NVIDIA:
+            yield _note(
+                "PCI bus", f"{device.bus_id} is of vendor {device.vendor:04x}, which is only listed so far"
+            )
+
+
+def _devices(seen: Discovery) -> Iterator[Check]:
+    for device in seen.inventory.devices:
+        subject = f"device {device.address}"
+        if device.healthy:
+            yield _ok(subject, f"{device.product} {device.uuid} on {device.pci_bus_id}")
+        else:
+            yield Check(subject=subject, state="bad", sentence="; ".join(device.troubles), exit_code=17)
+    failed = {
+        str(reading)
+        for card in seen.observation.cards
+        for reading in (card.recovery, card.processes, card.temperature_c)
+        if isinstance(reading, Failed)
+    }
+    for text in sorted(failed):
+        yield _note("readings", f"{text}: rules that need it are silent")
+
+
+def _spark(settings: Settings, environ: Mapping[str, str], cwd: Path) -> Iterator[Check]:
+    owner = nearest_jvm(os.getpid())
+    jvm = () if owner is None else command_line(owner.pid)
+    try:
+        amount = find_amount(jvm=jvm, environ=environ, directory=cwd)
+        script = find_script(jvm=jvm, environ=environ, directory=cwd)
+    except BadSetting as err:
+        yield _bad("Spark", err)
+        return
+    if settings.amount is not None:
+        yield _ok("amount", f"{settings.amount} (TRITIUM_GPU_AMOUNT)")
+    elif amount is not None:
+        yield _ok("amount", f"{amount.count} ({amount.where})")
+    else:
+        yield _note(
+            "amount", "said nowhere: all usable devices are reported; set TRITIUM_GPU_AMOUNT in spark-env.sh"
+        )
+    if script is None:
+        yield _note("discovery script", "not set in the Spark configuration seen from here")
+    elif os.access(script, os.X_OK) and Path(script).is_file():
+        yield _ok("discovery script", script)
+    else:
+        sentence = f"{script} is no executable file; Spark wants a path without options"
+        yield Check(
+            subject="discovery script", state="bad", sentence=sentence, exit_code=BadSetting.exit_code
+        )

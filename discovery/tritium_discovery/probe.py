@@ -1,0 +1,111 @@
+"""Probes: whom to ask about the host's devices: a vendor's library, a machine file, or the kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tritium_discovery.errors import NoDevice
+from tritium_discovery.observation import Card, Failed, MigMode, Observation
+from tritium_discovery.settings import Settings
+from tritium_discovery.sysfs import PCI, PciDevice, accelerators
+from tritium_discovery.wiring import Key
+
+__all__ = ["EmulatedProbe", "NvmlProbe", "Probe", "SysfsProbe", "probe_of"]
+
+
+class Probe(Protocol):
+    """One way to read a host. It is pickled and runs in a process of its own, where it may hang."""
+
+    def observe(self, *, topology: bool, known: Key | None) -> Observation:
+        """Read all devices, and how they are wired if ``topology`` asks for it and it is not ``known``.
+
+        Raises:
+            DiscoveryError: the host cannot be read at all; one broken card is a reading, not an error.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class NvmlProbe:
+    """NVIDIA's driver."""
+
+    def observe(self, *, topology: bool, known: Key | None) -> Observation:
+        """As `Probe` says; pynvml is imported only here, in the child."""
+        from tritium_discovery import nvml
+
+        return nvml.observe(topology=topology, known=known)
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatedProbe:
+    """A machine file."""
+
+    machine: str
+    """A shipped machine's name, or a path."""
+
+    def observe(self, *, topology: bool, known: Key | None) -> Observation:
+        """As `Probe` says; nothing is worth remembering of a file."""
+        del known
+        from tritium_discovery import emulate
+        from tritium_discovery.machine import load
+
+        return emulate.observe(load(self.machine), topology=topology)
+
+
+@dataclass(frozen=True, slots=True)
+class SysfsProbe:
+    """The kernel's list of PCI devices: the floor for every vendor, without a library.
+
+    It knows where a device is and not how it fares, so such devices are listed and never given out.
+    """
+
+    root: Path = PCI
+
+    def observe(self, *, topology: bool, known: Key | None) -> Observation:
+        """As `Probe` says; PCI devices of all vendors.
+
+        Raises:
+            NoDevice: there is no accelerator on the PCI bus.
+        """
+        del topology, known
+        devices = tuple(accelerators(self.root))
+        if not devices:
+            raise NoDevice(f"there is no accelerator on the PCI bus ({self.root})")
+        return Observation(
+            origin="sysfs",
+            driver=_UNASKED,
+            nvml=_UNASKED,
+            cuda=_UNASKED,
+            cards=tuple(_card(index, device) for index, device in enumerate(devices)),
+        )
+
+
+_UNASKED = Failed(call="sysfs", code=0, text="only the kernel was asked")
+
+
+def _card(index: int, device: PciDevice) -> Card:
+    return Card(
+        index=index,
+        uuid=f"PCI-{device.bus_id.replace(':', '-').replace('.', '-')}",
+        pci_bus_id=device.bus_id,
+        product=f"{device.vendor:04x}:{device.product:04x}",
+        memory=_UNASKED,
+        capability=_UNASKED,
+        numa_node=device.numa_node,
+        cpus=device.cpus,
+        mig=MigMode(current=False, pending=False),
+        processes=_UNASKED,
+        ecc_errors=_UNASKED,
+        remapped=_UNASKED,
+        retirement_pending=_UNASKED,
+        recovery=_UNASKED,
+        temperature_c=_UNASKED,
+    )
+
+
+def probe_of(settings: Settings) -> Probe:
+    """The probe that the settings ask for."""
+    if settings.machine is not None:
+        return EmulatedProbe(settings.machine)
+    return SysfsProbe() if settings.probe == "sysfs" else NvmlProbe()

@@ -1,0 +1,137 @@
+"""Rig: NVML as a C library over any machine file, loaded by the unmodified pynvml through LD_LIBRARY_PATH.
+
+The machine files that the emulated probe reads are rendered to a flat table for C, so both answer from
+one model. Needs a C compiler; what was compiled is kept in ``.cache/nvml``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tritium_discovery.emulate import ancestor, linked, nvlinks
+from tritium_discovery.machine import Machine, MachineCard, load
+
+__all__ = ["environment", "library", "table"]
+
+_SOURCE = Path(__file__).with_name("nvml.c")
+_CACHE = Path(__file__).resolve().parents[3] / ".cache" / "nvml"
+_CPU_WORDS = 16
+_NO_LIBRARY = 12
+
+
+def environment(machine: str | Machine, directory: Path) -> Mapping[str, str]:
+    """The variables under which a fresh process finds this machine below pynvml.
+
+    They replace the caller's own GPU variables; ``directory`` takes the table and the state of a test.
+    """
+    model = load(machine) if isinstance(machine, str) else machine
+    written = directory / f"{model.name}.table"
+    written.write_text("".join(f"{line}\n" for line in table(model)), encoding="ascii")
+    state = directory / "state"
+    state.mkdir(mode=0o700, exist_ok=True)
+    clean = {
+        name: text
+        for name, text in os.environ.items()
+        if not name.startswith(("TRITIUM_", "CUDA_", "SPARK_", "COV_", "COVERAGE_"))
+    }
+    where = directory if model.init == _NO_LIBRARY else library(model.missing)
+    return clean | {
+        "LD_LIBRARY_PATH": str(where),
+        "TRITIUM_NVML_TABLE": str(written),
+        "TRITIUM_DIR": str(state),
+    }
+
+
+def library(missing: Iterable[str] = ()) -> Path:
+    """The folder of a ``libnvidia-ml.so.1`` without the ``missing`` symbols, as an older driver's is."""
+    hidden = "".join(f"{symbol};" for symbol in sorted(missing))
+    script = f"{{ global: nvml*; local: {hidden} hidden_*; }};\n"
+    key = hashlib.sha256(_SOURCE.read_bytes() + script.encode()).hexdigest()[:16]
+    folder = _CACHE / key
+    if folder.is_dir():
+        return folder
+    _CACHE.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=_CACHE))
+    (draft / "exports").write_text(script, encoding="ascii")
+    subprocess.run(
+        [os.environ.get("CC", "cc"), "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC",
+         "-Wl,--version-script=exports", "-o", "libnvidia-ml.so.1", str(_SOURCE), "-lpthread"],
+        cwd=draft,
+        check=True,
+    )  # fmt: skip
+    try:
+        draft.rename(folder)
+    except OSError:  # another test run was first
+        shutil.rmtree(draft)
+    return folder
+
+
+def table(machine: Machine) -> Iterator[str]:
+    """The machine as C reads it: one fact per line, a card's number or -1 first."""
+    major, _, minor = machine.cuda.partition(".")
+    yield f"-1 cards {len(machine.cards)}"
+    yield f"-1 init {machine.init}"
+    yield f"-1 driver {machine.driver}"
+    yield f"-1 nvml {machine.nvml}"
+    yield f"-1 cuda {int(major) * 1000 + int(minor or 0) * 10}"
+    yield f"-1 protected {int(machine.driver.startswith(('535.43', '535.54', '535.86')))}"
+    yield f"-1 vanish_after {machine.vanish_after}"
+    yield f"-1 reorder {int(machine.reorder)}"
+    if machine.order:
+        yield f"-1 order {' '.join(map(str, machine.order))}"
+    yield from (f"-1 hang {call}" for call in machine.hang)
+    yield from (f"-1 fault {call} {code}" for call, code in machine.fail.items())
+    for index, card in enumerate(machine.cards):
+        yield from (f"{index} {line}" for line in _card(machine, card))
+
+
+def _card(machine: Machine, card: MachineCard) -> Iterator[str]:
+    yield f"uuid {card.uuid}"
+    yield f"bus {card.bus}"
+    yield f"name {card.product}"
+    yield f"memory {-1 if card.memory_mib is None else card.memory_mib} {card.used_mib}"
+    yield f"capability {card.capability[0]} {card.capability[1]}"
+    yield f"numa {card.numa}"
+    yield f"cpus {_mask(card.cpus)}"
+    yield f"mig {int(card.mig)} {int(card.mig_pending)} {card.mig_max}"
+    yield f"ecc {card.ecc_errors}"
+    yield f"remapped {' '.join(str(int(part)) for part in card.remapped)}"
+    yield f"retirement {int(card.retirement_pending)}"
+    yield f"recovery {card.recovery}"
+    yield f"celsius {card.temperature_c}"
+    yield f"vgpu {int(card.vgpu)}"
+    yield f"old {int(card.capability < (8, 0))}"
+    yield f"lost_after {card.lost_after}"
+    yield from (f"pid {pid}" for pid in card.processes)
+    yield from (f"fault {call} {code}" for call, code in card.fail.items())
+    yield from (f"link {link.remote_bus_id} {int(link.to_switch)}" for link in nvlinks(machine, card))
+    for other, peer in enumerate(machine.cards):
+        if peer != card:
+            yield f"pair {other} {int(ancestor(card.pcie, peer.pcie))} {int(linked(machine, card, peer))}"
+    for part in card.instances:
+        name = f"{card.product} MIG {part.profile}"
+        yield f"instance {part.slot} {part.slot + 7} 0 {part.memory_mib} {part.uuid} {name}"
+
+
+def _mask(cpus: str) -> str:
+    """CPUs as the words of ``nvmlDeviceGetCpuAffinity``.
+
+    >>> _mask("0-3,64").split()[:3]
+    ['f', '1', '0']
+    """
+    numbers: Sequence[int] = [
+        number
+        for run in cpus.split(",")
+        if run
+        for number in range(int(run.partition("-")[0]), int(run.rpartition("-")[2]) + 1)
+    ]
+    words = [
+        sum(1 << number % 64 for number in numbers if number // 64 == word) for word in range(_CPU_WORDS)
+    ]
+    return " ".join(f"{word:x}" for word in words)
