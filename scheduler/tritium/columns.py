@@ -1,0 +1,151 @@
+"""Decides how a column crosses between Arrow and numpy: without a copy wherever both can hold it.
+
+======================================  =====================================================
+Arrow                                   numpy
+======================================  =====================================================
+integers, floats                        1-D array of the same type, no copy
+booleans                                1-D ``bool`` (Arrow has bits: a copy)
+dates, timestamps, durations            1-D ``datetime64`` or ``timedelta64`` of the same unit
+lists of equal length, fixed-size lists one more dimension, no copy of the values
+strings, binary, decimals, times        1-D ``object`` of ``str``, ``bytes``, ...
+dictionary encoded                      as what they encode
+======================================  =====================================================
+
+An array that was not copied is read-only, as the Arrow memory behind it is. No array can hold nulls,
+lists of different lengths, structs or maps: those are one clear ValueError.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Array", "to_arrow", "to_numpy"]
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+
+def to_numpy(column: pa.Array | pa.ChunkedArray, *, name: str = "the column") -> Array:
+    """Return the column's rows along the first axis of an array.
+
+    Chunks are joined, which copies if there is more than one. Without rows an inner dimension that the
+    type does not fix is 0.
+
+    >>> import pyarrow as pa
+    >>> to_numpy(pa.array([[1.0, 2.0], [3.0, 4.0]], pa.list_(pa.float32())))
+    array([[1., 2.],
+           [3., 4.]], dtype=float32)
+
+    Raises:
+        ValueError: a null, lists of different lengths, or a type without an array form; ``name`` says where.
+    """
+    import pyarrow as pa
+
+    if isinstance(column, pa.ChunkedArray):
+        chunks = [chunk for chunk in column.chunks if len(chunk)]
+        if len(chunks) != 1:
+            column = column.combine_chunks()
+            chunks = [column] if isinstance(column, pa.Array) else column.chunks
+        column = chunks[0] if chunks else pa.array([], column.type)
+    return _array(column, name)
+
+
+def _array(column: pa.Array, name: str) -> Array:
+    import pyarrow as pa
+
+    kind = column.type
+    if column.null_count:
+        raise ValueError(
+            f"{name}: {column.null_count} of {len(column)} values are null; fill or drop them first"
+        )
+    if pa.types.is_dictionary(kind):
+        return _array(column.dictionary_decode(), name)
+    if pa.types.is_fixed_size_list(kind):
+        return _rows(column, kind.list_size, name)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return _rows(column, _length(column, name), name)
+    if pa.types.is_nested(kind) or pa.types.is_null(kind):
+        raise ValueError(f"{name}: no array can hold {kind}; select what you need of it")
+    if pa.types.is_primitive(kind) and not pa.types.is_time(kind):
+        array: Array = column.to_numpy(zero_copy_only=False)
+        return array
+    objects = np.empty(len(column), dtype=object)
+    objects[:] = column.to_pylist()
+    return objects
+
+
+def _rows(column: pa.Array, length: int, name: str) -> Array:
+    """Lists of one length, as rows; ``flatten`` heeds the offset of a slice, ``values`` does not."""
+    inner = _array(column.flatten(), name)
+    return inner.reshape(len(column), length, *inner.shape[1:])
+
+
+def _length(column: pa.Array, name: str) -> int:
+    offsets = column.offsets.to_numpy(zero_copy_only=False)
+    lengths = np.diff(offsets)
+    if not len(lengths):
+        return 0
+    shortest, longest = int(lengths.min()), int(lengths.max())
+    if shortest != longest:
+        found = f"{shortest} to {longest} elements"
+        raise ValueError(f"{name}: its lists have {found}; an array needs equal lengths")
+    return longest
+
+
+def to_arrow(values: Any, kind: pa.DataType, *, name: str = "the column") -> pa.Array:
+    """Return an Arrow column of exactly the type ``kind``, one row per element of the first axis.
+
+    ``values`` may be anything that numpy understands: an array, a list, a tensor in main memory. The
+    last dimensions fill nested lists; ``None`` in an object array becomes a null, NaN stays NaN.
+
+    >>> import pyarrow as pa
+    >>> to_arrow(np.eye(2), pa.list_(pa.float32())).to_pylist()
+    [[1.0, 0.0], [0.0, 1.0]]
+
+    Raises:
+        ValueError: the values do not fit the type; ``name`` says where.
+    """
+    import pyarrow as pa
+
+    try:
+        array = np.asarray(values)
+        return _column(array, kind)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as err:
+        raise ValueError(f"{name}: cannot make {kind} of {_described(values)}: {err}") from err
+
+
+def _column(array: Array, kind: pa.DataType) -> pa.Array:
+    import pyarrow as pa
+
+    if array.ndim == 0:
+        raise ValueError("there are no rows")
+    if array.ndim == 1:
+        return pa.array(array.tolist() if array.dtype.kind in "OUS" else np.ascontiguousarray(array), kind)
+    length = array.shape[1]
+    if pa.types.is_fixed_size_list(kind):
+        if length != kind.list_size or not length:  # Arrow divides by the size
+            raise ValueError(f"rows of {length} elements")
+        return pa.FixedSizeListArray.from_arrays(_column(_merged(array), kind.value_type), type=kind)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        large = pa.types.is_large_list(kind)
+        offsets = pa.array(np.arange(len(array) + 1) * length, pa.int64() if large else pa.int32())
+        maker = pa.LargeListArray if large else pa.ListArray
+        return maker.from_arrays(offsets, _column(_merged(array), kind.value_type), type=kind)
+    raise ValueError(f"{array.ndim} dimensions")
+
+
+def _merged(array: Array) -> Array:
+    """Join the first two dimensions."""
+    return array.reshape(array.shape[0] * array.shape[1], *array.shape[2:])
+
+
+def _described(values: Any) -> str:
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        return f"a {type(values).__name__}"
+    return f"{array.dtype} of shape {array.shape}"
