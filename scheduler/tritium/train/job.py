@@ -52,13 +52,20 @@ def await_slots(
     wanted = manager.defaultResourceProfile() if profile is None else profile._java_resource_profile  # noqa: SLF001
     manager.addResourceProfile(wanted)
     deadline = time.monotonic() + limit_s
-    while (slots := scala.maxNumConcurrentTasks(wanted)) < ranks:
+    while (slots := _slots(scala, wanted)) < ranks:
         if time.monotonic() > deadline:
             raise Unplaceable(
                 f"{gang}: {ranks} ranks must start at once; Spark had room for {slots} ({limit_s:.0f} s):",
                 ["ask for fewer ranks or devices, or give the application more executors, cores or gpus"],
             )
         time.sleep(_POLL_S)
+
+
+def _slots(scala: Any, profile: Any) -> int:
+    """Ask Spark for the tasks it could run at once; before its first executor it cannot say."""
+    if scala.getExecutorIds().isEmpty() and not scala.isLocal():
+        return 0
+    return int(scala.maxNumConcurrentTasks(profile))
 
 
 class GangJob:

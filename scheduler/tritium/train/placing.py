@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tritium.assign import Assigned, assign
-from tritium.assign.types import Member, Placement, Request
+from tritium.assign import Assigned, Member, Placement, Request, Waiting, assign
 from tritium.spark.inventory import snapshot_of
 from tritium.train.messages import Hello, Refusal
 from tritium_discovery import Device, Uuid
@@ -42,8 +41,8 @@ def place(hellos: Sequence[Hello], request: Request, policy: str) -> Placed | Re
     snapshot = snapshot_of([hello.view for hello in hellos])
     decision = assign(snapshot, request, policy)
     if not isinstance(decision, Assigned):
-        reasons = tuple(reason.sentence for reason in decision.reasons)
-        return Refusal(reasons=reasons, waits=any(reason.rule == "held" for reason in decision.reasons))
+        reasons = tuple(f"{reason.where}: {reason.sentence}" for reason in decision.reasons)
+        return Refusal(reasons=reasons, waits=isinstance(decision, Waiting))
     members = decision.placement.members
     waiting: dict[tuple[str, str], list[int]] = {}
     for hello in sorted(hellos, key=lambda hello: hello.task):

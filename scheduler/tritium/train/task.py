@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -36,7 +37,7 @@ SCHEMA = "rank int, value binary"
 """One row per task: its rank and what its function returned, pickled; null if it did not return."""
 
 
-_Wire: TypeAlias = Connection[Any, Any]
+_Wire: TypeAlias = "Connection[Any, Any]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +61,6 @@ class RankTask:
         from pyspark import BarrierTaskContext
 
         context = BarrierTaskContext.get()
-        # With a shuffle behind it Spark starts a lost barrier stage again; attempts are the gang's own
-        # business, and the meeting of this one is over.
-        if context.stageAttemptNumber() > 0:
-            return
         number, resources = context.partitionId(), context.resources().get("gpu")
         seat = _Seat(
             task=self,
@@ -99,9 +96,15 @@ class _Seat:
 
     def sit(self, batches: Iterator[pa.RecordBatch]) -> tuple[int, bytes | None]:
         """Go from the first row to the end of the gang; returns the rank and its function's value."""
+        try:
+            driver = Client(self.task.meeting, authkey=self.task.key)
+        except (OSError, EOFError, AuthenticationError):
+            # With a shuffle behind it Spark starts a lost barrier stage again, but that gang's meeting is
+            # over: attempts are the gang's own business.
+            return -1, None
         supervisor = Supervisor()
-        rows = spool(batches, supervisor.folder / "shard.arrow")
-        with Client(self.task.meeting, authkey=self.task.key) as driver, self._listener() as listener:
+        with driver, self._listener() as listener:
+            rows = spool(batches, supervisor.folder / "shard.arrow")
             try:
                 settled = self._settle(driver, listener, rows)
             except DiscoveryError as err:
