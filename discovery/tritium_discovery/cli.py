@@ -226,7 +226,7 @@ def _settings() -> Settings:
 
 
 def _inventory(settings: Settings, *, output: str = "table") -> Inventory:
-    """What there is; where it is emulated the first line says so, as a comment to shells (JSON has a field)."""
+    """What there is; an emulated table says so in its first line, a comment to shells (JSON has a field)."""
     inventory = discover(settings)
     if inventory.machine is not None and output == "table":
         click.echo(f"# emulated machine {inventory.machine}: no real device")

@@ -34,6 +34,18 @@ class DiscoveryError(Exception):
     exit_code: ClassVar[int] = 1
     """What ``gpu-discover`` exits with."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors cross processes, between our own and in Spark, with all their attributes."""
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(
+    kind: type[DiscoveryError], arguments: tuple[object, ...], attributes: dict[str, object]
+) -> DiscoveryError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(attributes)
+    return error
+
 
 class BadSetting(DiscoveryError):
     """A setting (environment variable or option) has a value that cannot be meant."""

@@ -1,0 +1,118 @@
+"""Selection: exactly as many as asked for, only what may be used, and a reason for each one left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from machines import machine, made
+from tritium_discovery import Inventory, NotEnough, Settings, Uuid
+from tritium_discovery.emulate import observe
+from tritium_discovery.inventory import inventory_of
+from tritium_discovery.machine import Machine
+from tritium_discovery.selection import choose, judge
+
+
+def inventory(model: Machine) -> Inventory:
+    return inventory_of(observe(model, topology=False), Settings(), boot_id="b", hostname="h", memory_mib=1)
+
+
+DGX = inventory(machine("dgx-a100"))
+MIG = inventory(machine("mig-1g"))
+
+
+def reasons(of: Inventory, **environ: str) -> list[tuple[str, ...]]:
+    return [verdict.reasons for verdict in judge(of, Settings.from_env(environ), claimed={}, held={})]
+
+
+def left_out(environ: dict[str, str], **first: Any) -> str:
+    """The only reason against the first of two cards; the second is kept."""
+    one, other = reasons(inventory(made(first=first)), **environ)
+    assert other == ()
+    return "; ".join(one)
+
+
+@pytest.mark.parametrize(
+    ("environ", "first", "reason"),
+    [
+        ({"TRITIUM_PRODUCT": "a100"}, {"product": "Tesla T4"}, "it is a Tesla T4, a100 wanted"),
+        ({"TRITIUM_MIN_MEMORY_MIB": "40000"}, {"memory_mib": 1}, "it has 1 MiB of memory, 40000 wanted"),
+        (
+            {"TRITIUM_MIN_FREE_MIB": "40000"},
+            {"used_mib": 1000},
+            "39960 MiB of its memory are free, 40000 wanted",
+        ),
+        ({"TRITIUM_MIN_CAPABILITY": "8"}, {"capability": "7.5"}, "its compute capability is 7.5, 8.0 wanted"),
+        ({"TRITIUM_DENY": "0"}, {}, "TRITIUM_DENY names it"),
+        ({"TRITIUM_DENY": "0000:01:00.0"}, {}, "TRITIUM_DENY names it"),
+        ({"TRITIUM_DENY": "01:00.0"}, {}, "TRITIUM_DENY names it"),
+        ({"TRITIUM_ALLOW": "1"}, {}, "TRITIUM_ALLOW does not name it"),
+        (
+            {},
+            {"processes": [7, 8]},
+            "foreign processes compute on it (pid 7, 8); TRITIUM_TAKE_BUSY=true takes it all the same",
+        ),
+    ],
+)
+def test_a_card_left_out_has_its_reason(environ: dict[str, str], first: dict[str, Any], reason: str) -> None:
+    assert left_out(environ, **first) == reason
+
+
+def test_a_busy_card_may_be_taken_on_request_or_when_its_holder_is_known() -> None:
+    busy = inventory(made(first={"processes": [7]}))
+    uuid = busy.devices[0].uuid
+
+    assert reasons(busy, TRITIUM_TAKE_BUSY="true") == [(), ()]
+    assert judge(busy, Settings(), claimed={}, held={uuid: "rank 0"})[0].kept
+
+
+def test_mig_instances_are_chosen_by_their_profile() -> None:
+    kept = [not given for given in reasons(MIG, TRITIUM_MIG_PROFILE="1g.5gb")]
+
+    assert kept == [True] * 5 + [False]
+
+
+def test_denying_a_card_denies_its_instances() -> None:
+    card = MIG.devices[0].parent
+    assert card is not None
+
+    assert [not given for given in reasons(MIG, TRITIUM_DENY=card)] == [False] * 5 + [True]
+
+
+def test_too_few_devices_are_refused_with_the_reason_of_each() -> None:
+    verdicts = judge(inventory(machine("lost-gpu")), Settings(), claimed={}, held={})
+
+    with pytest.raises(NotEnough) as caught:
+        choose(verdicts, 4)
+
+    assert str(caught.value).startswith(
+        "4 devices wanted, 3 of 4 may be used: device 2 (unreadable-2): the card"
+    )
+    assert caught.value.wanted == 4
+    assert len(caught.value.reasons) == 1
+
+
+def test_no_amount_is_all_that_may_be_used_but_never_none() -> None:
+    verdicts = judge(inventory(machine("lost-gpu")), Settings(), claimed={}, held={})
+
+    assert [device.address for device in choose(verdicts, None)] == [0, 1, 3]
+    with pytest.raises(NotEnough):
+        choose(judge(DGX, Settings(product="T4"), claimed={}, held={}), None)
+
+
+@given(st.sets(st.sampled_from([device.uuid for device in DGX.devices])), st.integers(0, 9))
+def test_claimed_devices_are_never_chosen_and_the_count_is_exact(claimed: set[Uuid], amount: int) -> None:
+    verdicts = judge(DGX, Settings(), claimed=dict.fromkeys(claimed, "another"), held={})
+
+    try:
+        chosen = choose(verdicts, amount)
+    except NotEnough as err:
+        assert amount > 8 - len(claimed)
+        assert len(err.reasons) == len(claimed)  # noqa: PT017 - as above
+        return
+
+    assert len(chosen) == amount
+    assert not claimed & {device.uuid for device in chosen}
