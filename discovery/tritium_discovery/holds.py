@@ -26,6 +26,8 @@ __all__ = ["Hold", "Holder", "adopt", "held", "take"]
 _PREFIX = "hold-"
 _LOCK_TIMEOUT_S = 10.0
 _MOST_BYTES = 4096
+_MOST_WORDS = 500
+"""Characters of a note; even escaped in JSON they leave room for the rest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +98,8 @@ def take(uuids: Sequence[Uuid], *, what: str, directory: Path) -> Hold:
 
 def adopt(filenos: Sequence[int], *, what: str) -> None:
     """Write this process into the held descriptors as their holder, e.g. a rank that inherited them."""
-    note = {"pid": os.getpid(), "user": _user(), "what": what, "since": time.time()}
-    text = json.dumps(note).encode()[:_MOST_BYTES]
+    note = {"pid": os.getpid(), "user": _user(), "what": what[:_MOST_WORDS], "since": time.time()}
+    text = json.dumps(note).encode()
     for fileno in filenos:
         os.pwrite(fileno, text.ljust(_MOST_BYTES), 0)
 
