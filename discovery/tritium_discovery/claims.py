@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -97,7 +96,7 @@ def make(
         _sweep(directory, keep={claim.id for claim in claims})
         chosen = choose(claims)
         claim = Claim(
-            id=secrets.token_hex(8),
+            id=os.urandom(8).hex(),
             owner=owner,
             devices=tuple(
                 ClaimedDevice(address=device.address, uuid=device.uuid, pci_bus_id=device.pci_bus_id)

@@ -1,0 +1,114 @@
+"""The kernel's list of devices, on a fake tree: every vendor's, without any library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tritium_discovery import NoDevice, Settings
+from tritium_discovery.inventory import inventory_of
+from tritium_discovery.probe import EmulatedProbe, NvmlProbe, SysfsProbe, probe_of
+from tritium_discovery.sysfs import accelerators, bus_id
+
+
+def device(root: Path, name: str, **files: str) -> None:
+    folder = root / name
+    folder.mkdir(parents=True)
+    for file, text in files.items():
+        (folder / file).write_text(f"{text}\n", encoding="ascii")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """An MI210 and a Gaudi on two NUMA nodes, an A100 on none, and a network card."""
+    amd = {
+        "class": "0x038000",
+        "vendor": "0x1002",
+        "device": "0x740f",
+        "numa_node": "1",
+        "local_cpulist": "16-31",
+    }
+    gaudi = {
+        "class": "0x120000",
+        "vendor": "0x1da3",
+        "device": "0x1020",
+        "numa_node": "0",
+        "local_cpulist": "0-15",
+    }
+    nvidia = {
+        "class": "0x030200",
+        "vendor": "0x10de",
+        "device": "0x20b0",
+        "numa_node": "-1",
+        "local_cpulist": "0-31",
+    }
+    device(tmp_path, "0000:c1:00.0", **amd)
+    device(tmp_path, "0000:07:00.0", **nvidia)
+    device(tmp_path, "0001:3a:00.0", **gaudi)
+    device(tmp_path, "0000:01:00.0", **{"class": "0x020000", "vendor": "0x8086", "device": "0x1563"})
+    return tmp_path
+
+
+def test_accelerators_of_all_vendors_are_listed_in_bus_order(tree: Path) -> None:
+    found = list(accelerators(tree))
+
+    assert [(one.bus_id, one.vendor, one.numa_node, one.cpus) for one in found] == [
+        ("00000000:07:00.0", 0x10DE, None, "0-31"),
+        ("00000000:C1:00.0", 0x1002, 1, "16-31"),
+        ("00000001:3A:00.0", 0x1DA3, 0, "0-15"),
+    ]
+
+
+def test_what_only_the_kernel_knows_is_listed_and_never_given_out(tree: Path) -> None:
+    observation = SysfsProbe(tree).observe(topology=True, known=None)
+
+    devices = inventory_of(observation, Settings(), boot_id="b", hostname="h", memory_mib=1).devices
+
+    assert [device.product for device in devices] == ["10de:20b0", "1002:740f", "1da3:1020"]
+    assert {device.troubles for device in devices} == {
+        ("its memory cannot be read: sysfs: only the kernel was asked",)
+    }
+
+
+def test_a_bus_without_accelerators_is_no_device(tmp_path: Path) -> None:
+    for root in (tmp_path, tmp_path / "none"):
+        with pytest.raises(NoDevice):
+            SysfsProbe(root).observe(topology=False, known=None)
+
+
+def test_a_device_whose_files_cannot_be_read_is_left_out(tmp_path: Path) -> None:
+    device(tmp_path, "0000:07:00.0")
+    device(tmp_path, "0000:08:00.0", **{"class": "0x030200"})
+
+    assert [(one.bus_id, one.vendor, one.numa_node) for one in accelerators(tmp_path)] == [
+        ("00000000:08:00.0", -1, None)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0000:07:00.0", "00000000:07:00.0"),
+        ("00000000:07:00.0", "00000000:07:00.0"),
+        ("07:00.0", "00000000:07:00.0"),
+        ("0001:ff:1f.7", "00000001:FF:1F.7"),
+        ("x:07:00.0", "x:07:00.0"),
+        (":07:00.0", ":07:00.0"),
+    ],
+)
+def test_pci_addresses_have_one_spelling(text: str, expected: str) -> None:
+    assert bus_id(text) == expected
+
+
+@given(st.text())
+def test_no_text_makes_a_pci_address_fail_or_change_twice(text: str) -> None:
+    assert bus_id(bus_id(text)) == bus_id(text)
+
+
+def test_the_settings_choose_the_probe() -> None:
+    assert probe_of(Settings()) == NvmlProbe()
+    assert probe_of(Settings(machine="two-t4")) == EmulatedProbe("two-t4")
+    assert probe_of(Settings(probe="sysfs")) == SysfsProbe()
