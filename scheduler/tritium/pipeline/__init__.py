@@ -1,0 +1,1 @@
+"""Pipelines: spec -> plan -> run -> report."""

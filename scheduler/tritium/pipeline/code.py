@@ -1,0 +1,111 @@
+"""The edge to the user's code: which files it is, whether it imports, and how it is called where it runs."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tritium.pipeline.spec import Target
+
+__all__ = ["Remote", "TooMuchCode", "python_files", "wrong_targets"]
+
+_MOST_FILES = 2_000
+_IMPORT_LIMIT_S = 120.0
+
+
+class TooMuchCode(ValueError):
+    """A folder holds far more Python files than anybody writes: it is the wrong folder."""
+
+
+def python_files(folder: Path, *, storage: Path) -> Mapping[str, Path]:
+    """Return the Python files of a folder and its packages, by relative path.
+
+    Hidden folders, virtual environments and what pipelines keep in ``storage`` (older code among it)
+    are left out. This is what identifies the user's code.
+
+    Raises:
+        TooMuchCode: there are more than 2,000.
+    """
+    found: dict[str, Path] = {}
+    for parent, folders, names in os.walk(folder):
+        own = (name for name in folders if Path(parent, name) != storage and not _foreign(Path(parent, name)))
+        folders[:] = sorted(own)
+        for name in sorted(names):
+            if name.endswith(".py"):
+                path = Path(parent, name)
+                found[path.relative_to(folder).as_posix()] = path
+        if len(found) > _MOST_FILES:
+            raise TooMuchCode(
+                f"more than {_MOST_FILES} Python files are in {folder}: name the folder of your code"
+            )
+    return found
+
+
+def _foreign(folder: Path) -> bool:
+    return folder.name.startswith((".", "__pycache__")) or (folder / "pyvenv.cfg").exists()
+
+
+def wrong_targets(folder: Path, targets: Mapping[str, Target]) -> Sequence[str]:
+    """Import the user's modules in a process of their own, and return what is wrong, a sentence each.
+
+    A process of its own, because an import may do anything, and because the driver stays free of the
+    frameworks that the modules import.
+    """
+    asked = {path: [target.module, target.function] for path, target in targets.items()}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "tritium.pipeline.import_check", str(folder), json.dumps(asked)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_IMPORT_LIMIT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return [f"spec.code.path: importing the modules in {folder} took more than {_IMPORT_LIMIT_S:.0f} s"]
+    try:
+        problems = json.loads(done.stdout)
+    except json.JSONDecodeError:
+        how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
+        return [f"spec.code.path: importing the modules in {folder} ended the process ({how})"]
+    return [str(problem) for problem in problems]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """A function of the user's that is imported where it is called: in a rank or a model's process."""
+
+    folder: Path
+    target: Target
+
+    def load(self) -> Any:
+        """Import the module and return the function."""
+        _enter(self.folder)
+        return getattr(importlib.import_module(self.target.module), self.target.function)
+
+
+_entered: list[str] = []
+"""The one folder whose modules this process imports."""
+
+
+def _enter(folder: Path) -> None:
+    """Put a folder before everything else on the path.
+
+    A Python worker may have served another version of the same code before: its modules must go.
+    """
+    if str(folder) in _entered:
+        return
+    for old in _entered:
+        sys.path.remove(old)
+        for name, module in list(sys.modules.items()):
+            if str(getattr(module, "__file__", "")).startswith(old + os.sep):
+                del sys.modules[name]
+    _entered[:] = [str(folder)]
+    sys.path.insert(0, str(folder))

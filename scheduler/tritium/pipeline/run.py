@@ -1,0 +1,272 @@
+"""Runs a pipeline: train, verify, infer, each once, going on where an earlier run was stopped.
+
+A stage is finished by one durable write, its record, after its output is safe. Everything that acts
+(Spark, disk, clock, screen) comes in as an argument.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from tritium.errors import CannotPublish, GangLost, RankFailed, SparkFailed, TooSlow, TritiumError
+from tritium.pipeline.bar import judge
+from tritium.pipeline.code import python_files
+from tritium.pipeline.disk import Disk
+from tritium.pipeline.load import identity
+from tritium.pipeline.results import Failed, Predicted, Record, StageName, Told, Trained, Verified
+from tritium.pipeline.sink import ParquetSink
+from tritium.pipeline.spec import Infer, Pipeline, Train, Verify
+from tritium.pipeline.state import AlreadyRunning, State, alone, key_of
+from tritium.pipeline.store import ObjectId, Store
+
+__all__ = ["Edges", "Engine", "Heard", "Run", "Watcher", "root_of", "run"]
+
+_WORTH_A_RETRY = (RankFailed, GangLost, TooSlow, SparkFailed)
+"""What may be different next time; a refusal, a wrong file or a cancel will not be."""
+
+Heard = Callable[[int, Mapping[str, float | str]], None]
+"""Is called with a rank and what it reported."""
+
+
+class Engine(Protocol):
+    """What runs the stages: Spark. Each call returns when its devices are free again."""
+
+    def train(self, stage: Train, *, code: Path, output: Path, heard: Heard) -> Trained:
+        """Run the gang; rank 0 leaves the model in ``output``."""
+
+    def verify(self, stage: Verify, *, code: Path, model: Path) -> Verified:
+        """Measure the model."""
+
+    def infer(self, stage: Infer, *, code: Path, model: Path, into: Path) -> Predicted:
+        """Write predictions into a folder that does not exist yet."""
+
+
+class Watcher(Protocol):
+    """Who is told how a run goes."""
+
+    def begins(self, stage: StageName, *, attempt: int) -> None:
+        """Say that a stage starts, for the first time or again."""
+
+    def hears(self, stage: StageName, told: Told) -> None:
+        """Pass on what a rank reported."""
+
+    def ends(self, stage: StageName, sentence: str) -> None:
+        """Say how an attempt at a stage ended, or that it need not run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edges:
+    """All that a run acts through."""
+
+    engine: AbstractContextManager[Engine]
+    """Entered when the first stage has to run, and not at all if none has to."""
+    disk: Disk
+    clock: Callable[[], float]
+    """Seconds since the epoch."""
+    watcher: Watcher
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What a run led to."""
+
+    records: Mapping[StageName, Record]
+    """The finished stages."""
+    done_now: tuple[StageName, ...]
+    """Those that this run did; the others were finished before."""
+    failed: Mapping[StageName, tuple[Failed, ...]] = field(default_factory=dict)
+    """The attempts at the stage that this run gave up."""
+    error: TritiumError | None = None
+    """Why it gave up."""
+
+
+def root_of(pipeline: Pipeline) -> Path:
+    """Return the folder of everything that a pipeline keeps."""
+    return pipeline.storage / pipeline.name
+
+
+def run(pipeline: Pipeline, *, edges: Edges, fresh: bool = False) -> Run:
+    """Run every stage that is not finished, or all of them if ``fresh``.
+
+    Raises:
+        AlreadyRunning: another run of this pipeline, or another writer of its sink, is at work.
+    """
+    with alone(root_of(pipeline), what=f"pipeline {pipeline.name}"), ExitStack() as opened:
+        at_work = _AtWork(pipeline, edges=edges, opened=opened)
+        error: TritiumError | None = None
+        try:
+            at_work.run(fresh=fresh)
+        except AlreadyRunning:
+            raise
+        except TritiumError as err:
+            error = err
+        except OSError as err:
+            error = CannotPublish(f"pipeline {pipeline.name}: {err}")
+        return Run(
+            records=at_work.state.records(),
+            done_now=tuple(at_work.done_now),
+            failed=at_work.failed,
+            error=error,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Left:
+    """What a stage leaves when it succeeds."""
+
+    output: str = ""
+    trained: Trained | None = None
+    verified: Verified | None = None
+    predicted: Predicted | None = None
+
+
+class _AtWork:
+    """One run while it lasts; its methods are the steps."""
+
+    def __init__(self, pipeline: Pipeline, *, edges: Edges, opened: ExitStack) -> None:
+        self.state = State(root_of(pipeline), disk=edges.disk)
+        self.done_now: list[StageName] = []
+        self.failed: dict[StageName, tuple[Failed, ...]] = {}
+        self._pipeline = pipeline
+        self._edges = edges
+        self._opened = opened
+        self._engine: Engine | None = None
+        self._store = Store(root_of(pipeline), disk=edges.disk)
+
+    def run(self, *, fresh: bool) -> None:
+        # 1. What a killed run left is no part of anything.
+        self.state.sweep()
+        self._store.sweep()
+        if fresh:
+            self.state.forget()
+        # 2. Refusals that can be known now must not come after hours of training.
+        infer = self._pipeline.infer
+        sink = ParquetSink(infer.sink.path, disk=self._edges.disk) if infer is not None else None
+        if sink is not None:
+            self._opened.enter_context(alone(sink.versions, what=f"the sink {sink.path}"))
+            sink.check()
+        # 3. The stages; each stands on the one before.
+        before = self._store.target("model")
+        code = self._keep_code()
+        model = self._train(code)
+        if self._pipeline.verify is not None:
+            self._verify(self._pipeline.verify, code, model)
+        self._store.point("model", model, expected=before)
+        if infer is not None and sink is not None:
+            self._infer(infer, sink, code, model)
+        self.state.sweep()
+
+    def _keep_code(self) -> ObjectId:
+        """Keep the user's code as it is now: an edit during a long run must not mix two versions."""
+        folder = self.state.attempt("code")
+        files = python_files(self._pipeline.code, storage=self._pipeline.storage)
+        for name, path in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, folder / name)
+        return self._store.put(folder)
+
+    def _train(self, code: ObjectId) -> ObjectId:
+        stage = self._pipeline.train
+
+        def attempt() -> _Left:
+            output = self.state.attempt("train")
+            told: list[Told] = []
+
+            def heard(rank: int, values: Mapping[str, float | str]) -> None:
+                told.append(Told(rank=rank, at=self._edges.clock(), values=dict(values)))
+                self._edges.watcher.hears("train", told[-1])
+
+            trained = self._started().train(stage, code=self._store.path(code), output=output, heard=heard)
+            if not any(output.iterdir()):
+                raise CannotPublish(
+                    f"train: {stage.run} left no file in tritium.rank().output: there is no model"
+                )
+            return _Left(output=self._store.put(output), trained=replace(trained, told=tuple(told)))
+
+        # How often it may be tried again changes nothing about what comes out.
+        key = key_of(stage=asdict(replace(stage, retries=0)), code=code, source=identity(stage.source))
+        record = self._done("train", key, attempt, there=self._store_has, retries=stage.retries)
+        return ObjectId(record.output)
+
+    def _verify(self, stage: Verify, code: ObjectId, model: ObjectId) -> None:
+        def attempt() -> _Left:
+            paths = {"code": self._store.path(code), "model": self._store.path(model)}
+            verified = self._started().verify(stage, **paths)
+            judge(stage, verified.metrics)
+            return _Left(verified=verified)
+
+        key = key_of(stage=asdict(stage), code=code, source=identity(stage.source), model=model)
+        self._done("verify", key, attempt)
+
+    def _infer(self, stage: Infer, sink: ParquetSink, code: ObjectId, model: ObjectId) -> None:
+        def attempt() -> _Left:
+            into = sink.begin()
+            paths = {"code": self._store.path(code), "model": self._store.path(model)}
+            predicted = self._started().infer(stage, into=into, **paths)
+            return _Left(output=sink.keep(into), predicted=predicted)
+
+        key = key_of(stage=asdict(stage), code=code, source=identity(stage.source), model=model)
+        # Published after its record: if killed in between, the next run has only this link to make.
+        sink.publish(self._done("infer", key, attempt, there=sink.has).output)
+
+    def _store_has(self, output: str) -> bool:
+        return self._store.whole(ObjectId(output))
+
+    def _done(
+        self,
+        stage: StageName,
+        key: str,
+        attempt: Callable[[], _Left],
+        *,
+        there: Callable[[str], bool] = lambda _output: True,
+        retries: int = 0,
+    ) -> Record:
+        """Return a stage's record: the one it has, if it stands for the same and its output is there."""
+        record = self.state.record(stage)
+        if record is not None and record.key == key and there(record.output):
+            self._edges.watcher.ends(stage, "finished before, not run again")
+            return record
+        record = self._tried(stage, key, attempt, retries=retries)
+        self.state.finish(record)
+        self.done_now.append(stage)
+        self._edges.watcher.ends(stage, f"finished in {record.seconds:.1f} s")
+        return record
+
+    def _tried(self, stage: StageName, key: str, attempt: Callable[[], _Left], *, retries: int) -> Record:
+        """Try a stage until it succeeds or its retries are used up."""
+        failed: tuple[Failed, ...] = ()
+        while True:
+            self._edges.watcher.begins(stage, attempt=len(failed))
+            began = self._edges.clock()
+            try:
+                left = attempt()
+            except TritiumError as err:
+                failed += (Failed(began=began, ended=self._edges.clock(), sentence=str(err)),)
+                self.failed[stage] = failed
+                if len(failed) > retries or not isinstance(err, _WORTH_A_RETRY):
+                    self._edges.watcher.ends(stage, "failed")
+                    raise
+                self._edges.watcher.ends(stage, f"{err}; retry {len(failed)} of {retries}")
+                continue
+            self.failed.pop(stage, None)
+            return Record(
+                stage=stage,
+                key=key,
+                began=began,
+                ended=self._edges.clock(),
+                failed=failed,
+                output=left.output,
+                trained=left.trained,
+                verified=left.verified,
+                predicted=left.predicted,
+            )
+
+    def _started(self) -> Engine:
+        if self._engine is None:
+            self._engine = self._opened.enter_context(self._edges.engine)
+        return self._engine

@@ -1,0 +1,111 @@
+"""Where a run stands, on disk: which stages are finished, and who is running now.
+
+A record is written in one piece after its stage's output is safe, so a run that was killed at any
+moment finds either a finished stage or none. What an unfinished stage left is swept away.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import get_args
+
+from tritium.errors import TritiumError
+from tritium.pipeline.disk import Disk
+from tritium.pipeline.results import Record, StageName, Unreadable, from_json, to_json
+
+__all__ = ["AlreadyRunning", "State", "alone", "key_of"]
+
+_FORMAT = 1
+"""Part of every key: records of an older layout never count as finished."""
+
+
+class AlreadyRunning(TritiumError):
+    """Another run of the same pipeline is at work."""
+
+    exit_code = 42
+
+
+def key_of(**depends_on: object) -> str:
+    """Hash what a stage depends on: its part of the file, code, inputs, and what came before.
+
+    >>> key_of(stage={"ranks": 2}, code="ab") == key_of(code="ab", stage={"ranks": 2})
+    True
+    >>> key_of(stage={"ranks": 2}) == key_of(stage={"ranks": 3})
+    False
+    """
+    text = json.dumps({"format": _FORMAT, **depends_on}, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextmanager
+def alone(root: Path, *, what: str) -> Iterator[None]:
+    """Be the only one who works in a folder; the kernel ends this with the process, however it ends.
+
+    Raises:
+        AlreadyRunning: somebody else is; the sentence says who.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as err:
+            other = os.pread(descriptor, 32, 0).decode().strip() or "unknown"
+            raise AlreadyRunning(
+                f"{what} is in use by another run (pid {other}); wait for it or end it"
+            ) from err
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class State:
+    """The records of finished stages, and the folders of attempts, of one pipeline."""
+
+    def __init__(self, root: Path, *, disk: Disk) -> None:
+        self._root = root
+        self._disk = disk
+
+    def record(self, stage: StageName) -> Record | None:
+        """Return a stage's record; one that cannot be read counts as none, so the stage runs again."""
+        try:
+            return from_json(Record, self._file(stage).read_text())
+        except (FileNotFoundError, Unreadable):
+            return None
+
+    def records(self) -> Mapping[StageName, Record]:
+        """Return all records, in the order of the stages."""
+        found = {stage: self.record(stage) for stage in get_args(StageName)}
+        return {stage: record for stage, record in found.items() if record is not None}
+
+    def finish(self, record: Record) -> None:
+        """Keep a record: from now on its stage is finished."""
+        self._disk.write(self._file(record.stage), to_json(record).encode())
+
+    def forget(self) -> None:
+        """Make every stage unfinished, the last one first: no record ever stands on a missing one."""
+        for stage in reversed(get_args(StageName)):
+            self._file(stage).unlink(missing_ok=True)
+
+    def attempt(self, what: str) -> Path:
+        """Return an empty folder for what is written before it is finished."""
+        folder = self._root / "attempts" / what
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def sweep(self) -> None:
+        """Remove what unfinished stages left."""
+        shutil.rmtree(self._root / "attempts", ignore_errors=True)
+
+    def _file(self, stage: StageName) -> Path:
+        return self._root / "stages" / f"{stage}.json"

@@ -1,0 +1,94 @@
+"""A content-addressed store on a local path: immutable objects, and pointers to them.
+
+An object is a tree of files and its name is their hash, so it can be checked at any time and written
+twice without harm. A pointer moves by one write, on condition that nobody moved it meanwhile; that is
+all that an object store with conditional puts offers too, where a rename would not be atomic.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import shutil
+from pathlib import Path
+from typing import NewType
+
+from tritium.errors import CannotPublish
+from tritium.pipeline.disk import Disk
+
+__all__ = ["ObjectId", "Store", "hash_of"]
+
+ObjectId = NewType("ObjectId", str)
+"""SHA-256 of an object's files and their names, in hexadecimal."""
+
+
+def hash_of(tree: Path) -> ObjectId:
+    """Hash a tree: the names and bytes of its files, whatever order the disk lists them in."""
+    files = sorted(path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file())
+    total = hashlib.sha256()
+    for name in files:
+        with (tree / name).open("rb") as file:
+            total.update(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {name}\n".encode())
+    return ObjectId(total.hexdigest())
+
+
+class Store:
+    """The objects and pointers under one folder."""
+
+    def __init__(self, root: Path, *, disk: Disk) -> None:
+        self._root = root
+        self._disk = disk
+
+    def path(self, name: ObjectId) -> Path:
+        """Return where an object's files are, if it exists."""
+        return self._root / "objects" / name
+
+    def whole(self, name: ObjectId) -> bool:
+        """Whether an object is there and its files are still the ones that were put."""
+        return self.path(name).is_dir() and hash_of(self.path(name)) == name
+
+    def put(self, tree: Path) -> ObjectId:
+        """Copy a tree into the store; links to files become files.
+
+        Raises:
+            CannotPublish: the disk would not take it.
+        """
+        incoming = self._root / "incoming" / secrets.token_hex(8)
+        try:
+            shutil.copytree(tree, incoming)
+            name = hash_of(incoming)
+            if not self.whole(name):
+                # What is there under this name is not what was put: it must not stay.
+                shutil.rmtree(self.path(name), ignore_errors=True)
+                self._disk.move(incoming, self.path(name))
+        except (OSError, shutil.Error) as err:
+            raise CannotPublish(f"{tree} cannot be put into the store {self._root}: {err}") from err
+        finally:
+            shutil.rmtree(incoming, ignore_errors=True)
+        return name
+
+    def target(self, pointer: str) -> ObjectId | None:
+        """Return what a pointer points to, ``None`` if it was never set."""
+        try:
+            return ObjectId((self._root / "pointers" / pointer).read_text().strip())
+        except FileNotFoundError:
+            return None
+
+    def point(self, pointer: str, name: ObjectId, *, expected: ObjectId | None) -> None:
+        """Move a pointer from ``expected`` to an object; without a change if it is there already.
+
+        Raises:
+            CannotPublish: the object is not whole, or the pointer is not where it was expected.
+        """
+        now = self.target(pointer)
+        if now == name:
+            return
+        if now != expected:
+            raise CannotPublish(f"the pointer {pointer} was moved by somebody else: {now}, not {expected}")
+        if not self.whole(name):
+            raise CannotPublish(f"the pointer {pointer} cannot be moved: object {name} is not whole")
+        self._disk.write(self._root / "pointers" / pointer, f"{name}\n".encode())
+
+    def sweep(self) -> None:
+        """Remove what a killed run left half copied; only while no other run uses the store."""
+        shutil.rmtree(self._root / "incoming", ignore_errors=True)
