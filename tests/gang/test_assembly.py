@@ -33,7 +33,12 @@ TOO_SMALL = Refusal(reasons=("GPU-1: 9000 MiB, 16384 needed",), waits=False)
 def hello(task: int) -> Hello:
     inventory = Inventory(host=HostId("node-1"), hostname="node-1", origin="emulated")
     view = TaskView(
-        inventory=inventory, pool=(), pool_name=f"executor {task}", count=None, directory=Path("/nowhere")
+        inventory=inventory,
+        pool=(),
+        pool_name=f"executor {task}",
+        count=None,
+        held={},
+        directory=Path("/nowhere"),
     )
     return Hello(task=task, view=view, rows=None, address=("127.0.0.1", 4000 + task), cpus=2)
 

@@ -51,7 +51,8 @@ def sleepers(directory: Path, request: pytest.FixtureRequest) -> Iterator[Sleepe
 
 
 def test_a_killed_python_worker_ends_the_gang(sleepers: Sleepers) -> None:
-    sleepers.families[0].worker.kill()
+    for worker in sleepers.families[0].workers:
+        worker.kill()
 
     sleepers.assert_gone()
     name, text = sleepers.application.says("failed")

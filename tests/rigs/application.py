@@ -82,21 +82,19 @@ class Application:
 
 
 class Family:
-    """The processes above one rank, found from its pid: guardian, Python worker, daemon, executor, driver."""
+    """The processes around one rank: its guardian, and its executor's daemon, Python workers and JVMs."""
 
     def __init__(self, rank_pid: int) -> None:
         self.rank = psutil.Process(rank_pid)
-        self.guardian = self._parent(self.rank)
-        self.worker = self._parent(self.guardian)
-        self.daemon = self._parent(self.worker)
-        self.executor = self._parent(self.daemon)
-        self.jvm = self._parent(self.executor)
+        above = self.rank.parents()
+        self.guardian = above[0]
+        self.daemon = next(p for p in above if _runs(p, "daemon") and not _runs(p.parent(), "daemon"))
+        self.workers = [child for child in self.daemon.children() if _runs(child, "daemon")]
+        self.executor, self.jvm = [process for process in above if process.name() == "java"][:2]
 
-    @staticmethod
-    def _parent(process: psutil.Process) -> psutil.Process:
-        parent = process.parent()
-        assert parent is not None
-        return parent
+
+def _runs(process: psutil.Process | None, what: str) -> bool:
+    return process is not None and any(word.endswith(f".{what}") for word in process.cmdline())
 
 
 @contextlib.contextmanager

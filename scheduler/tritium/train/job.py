@@ -100,7 +100,7 @@ class GangJob:
             if isinstance(error, SparkFailed):
                 # A lost task closes its connection at once, and says more than Spark's own words.
                 meeting.over.wait(_NOTICE_S)
-                error = self._assembly.error or error
+            error = self._assembly.error or error
             self._end(meeting)
             raise error from err
         finally:
