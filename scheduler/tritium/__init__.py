@@ -1,1 +1,42 @@
-"""Tritium: accelerator-aware scheduling for Apache Spark."""
+"""Tritium: accelerator-aware scheduling for Apache Spark.
+
+Importing it is cheap; each name below is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tritium.infer.predict import predict
+    from tritium.spark.devices import devices
+    from tritium.spark.session import session
+    from tritium.train.gang import Gang, RankInfo, Result
+    from tritium.train.rank import Rank, rank
+    from tritium.train.shard import Shard
+
+__all__ = ["Gang", "Rank", "RankInfo", "Result", "Shard", "devices", "predict", "rank", "session"]
+
+_HOMES = {
+    "Gang": "tritium.train.gang",
+    "Rank": "tritium.train.rank",
+    "RankInfo": "tritium.train.gang",
+    "Result": "tritium.train.gang",
+    "Shard": "tritium.train.shard",
+    "devices": "tritium.spark.devices",
+    "predict": "tritium.infer.predict",
+    "rank": "tritium.train.rank",
+    "session": "tritium.spark.session",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from where it lives (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tritium' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

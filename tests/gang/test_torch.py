@@ -69,7 +69,11 @@ def set_a_device_of_a_faked_cuda() -> str:
 
     chosen: list[str] = []
     visible = os.environ["CUDA_VISIBLE_DEVICES"].split(",")
-    torch.cuda.set_device = lambda ordinal: chosen.append(visible[ordinal])  # type: ignore[assignment]  # the fake
+
+    def set_device(device: Any) -> None:
+        chosen.append(visible[int(device)])
+
+    torch.cuda.set_device = set_device
     torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     assert chosen[0] in {device.uuid for device in tritium.rank().devices}
     return chosen[0]

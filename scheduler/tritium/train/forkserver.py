@@ -43,8 +43,8 @@ def main(argv: list[str]) -> int:
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
     gc.freeze()
-    while daemon not in (ready := select.select([wishes, daemon], [], [])[0]):
-        if wishes in ready:
+    while daemon not in (ready := select.select([wishes.fileno(), daemon], [], [])[0]):
+        if wishes.fileno() in ready:
             _serve(wishes, daemon)
     return 0
 

@@ -86,9 +86,13 @@ class Gang:
     """Limit for the whole run; none by default, since training takes as long as it takes."""
 
     def __post_init__(self) -> None:
+        numbers: list[tuple[str, object, int]] = [
+            ("ranks", self.ranks, 1),
+            ("gpus_per_rank", self.gpus_per_rank, 0),
+        ]
         problems = [
             f"{field}: expected an integer >= {least}, got {value!r}"
-            for field, value, least in (("ranks", self.ranks, 1), ("gpus_per_rank", self.gpus_per_rank, 0))
+            for field, value, least in numbers
             if not isinstance(value, int) or value < least
         ]
         problems += [

@@ -168,13 +168,13 @@ def _see_to_its_end(wire: socket.socket, bell: int, rank: int, order: dict[str, 
 def _watch(pid: int, wire: socket.socket, bell: int) -> int | None:
     """Wait for the rank to end; returns its status, or None when the task said stop or went away."""
     while True:
-        ready, _, _ = select.select([wire, bell], [], [])
+        ready, _, _ = select.select([wire.fileno(), bell], [], [])
         if bell in ready:
             os.read(bell, 4096)
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
                 return status
-        if wire in ready:
+        if wire.fileno() in ready:
             return None
 
 

@@ -52,7 +52,7 @@ class Shard:
         Raises:
             ValueError: a column has nulls or ragged lists, which no array can hold.
         """
-        return {name: to_numpy(self._table.column(name)) for name in self.columns}
+        return {name: to_numpy(self._table.column(name), name=name) for name in self.columns}
 
     def steps(self, batch_size: int) -> int:
         """Count the batches of one epoch: the same on every rank of the gang."""
