@@ -12,10 +12,12 @@ from typing import ClassVar
 
 __all__ = [
     "BadSpec",
+    "CannotHold",
     "CannotPublish",
     "CodeMissing",
     "GangCancelled",
     "GangLost",
+    "ModelFailed",
     "NoJava",
     "RankFailed",
     "SparkFailed",
@@ -117,3 +119,26 @@ class CannotPublish(TritiumError):
     """An output could not be written whole."""
 
     exit_code = 41
+
+
+class CannotHold(TritiumError):
+    """A task cannot have devices: it is no Spark task, CUDA is in use in it, or somebody holds them."""
+
+    exit_code = 42
+
+
+class ModelFailed(TritiumError):
+    """The user's ``load`` or ``predict`` failed in an inference task.
+
+    Attributes: ``task`` is Spark's partition; ``device`` the device it had; ``cause`` names step and
+    exception; ``trace`` is the user's own traceback.
+    """
+
+    exit_code = 43
+
+    def __init__(self, *, task: int, device: str, cause: str, trace: str = "") -> None:
+        self.task = task
+        self.device = device
+        self.cause = cause
+        self.trace = trace
+        super().__init__(f"inference task {task} on {device} failed: {cause}")

@@ -1,0 +1,129 @@
+"""``tritium.devices``: inside any PySpark task, exactly the devices that it holds, for as long as a block.
+
+>>> import tritium
+>>> def work(rows):
+...     with tritium.devices() as (device,):
+...         yield from predict_on(device.uuid, rows)
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tritium.assign import Assigned, Unassignable, assign
+from tritium.assign.types import Member, Request
+from tritium.errors import CannotHold, Unplaceable
+from tritium.spark.environment import changed
+from tritium.spark.inventory import TaskView, refreshed, snapshot_of, task_view
+from tritium_discovery import Device, DeviceHeld, Hold, holds
+
+if TYPE_CHECKING:
+    from pyspark import TaskContext
+
+__all__ = ["devices", "hold"]
+
+_POLL_S = 0.1
+
+
+@contextmanager
+def devices(
+    count: int | None = None, *, policy: str = "packed", wait_s: float = 60.0
+) -> Iterator[tuple[Device, ...]]:
+    """Hold the devices of this task; for the block CUDA sees them and no others.
+
+    How many: as Spark granted (a stage with a resource profile, or ``spark.task.resource.gpu.amount``).
+    Where it granted none, ``count``, or one. Which: the assigner's choice among those of the executor,
+    the best linked ones; in link order. CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER are as before after it.
+
+    A device may still be held by a process that Spark thinks gone: it is waited for, up to ``wait_s``.
+
+    Raises:
+        CannotHold: this is no Spark task, CUDA has already chosen its devices in this process, Spark
+            granted another number than ``count``, or a device is still held by somebody, who is named.
+        Unplaceable: the executor's devices will not do, with all reasons.
+        DiscoveryError: the host's devices cannot be read, or are not those that Spark was told of.
+    """
+    context = _task_context()
+    granted = context.resources().get("gpu")
+    addresses = tuple(granted.addresses) if granted is not None else None
+    if addresses is not None and count not in (None, len(addresses)):
+        raise CannotHold(f"{count} devices asked for, and Spark granted this task {len(addresses)}")
+    request = Request(members=1, devices_each=len(addresses) if addresses is not None else count or 1)
+    what = f"task {context.partitionId()} of stage {context.stageId()}"
+    with hold(request, policy=policy, wait_s=wait_s, what=what) as (held, _):
+        yield held
+
+
+@contextmanager
+def hold(
+    request: Request, *, policy: str, wait_s: float, what: str
+) -> Iterator[tuple[tuple[Device, ...], TaskView]]:
+    """Hold the devices of a request of one member, made by this task; also tells what the task sees.
+
+    Raises:
+        CannotHold: this is no Spark task, CUDA is initialised here, or a device is held by somebody.
+        Unplaceable: the assigner refused.
+        DiscoveryError: the host's devices cannot be read, or are not those that Spark was told of.
+    """
+    _refuse_after_cuda()
+    granted = _task_context().resources().get("gpu")
+    addresses = tuple(granted.addresses) if granted is not None else None
+    give_up_at = time.monotonic() + wait_s
+    view = task_view(addresses, environ=os.environ)
+    while isinstance(taken := _take(view, request, policy, what), str):
+        if time.monotonic() > give_up_at:
+            raise CannotHold(f"{what} waited {wait_s:.0f} s for a device: {taken}")
+        time.sleep(_POLL_S)
+        view = refreshed(view)
+    by_uuid = {device.uuid: device for device in view.inventory.devices}
+    visible = {"CUDA_VISIBLE_DEVICES": ",".join(taken.uuids), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    with taken, changed(visible):
+        yield tuple(by_uuid[uuid] for uuid in taken.uuids), view
+
+
+def _take(view: TaskView, request: Request, policy: str, what: str) -> Hold | str:
+    """Take the devices that the assigner chooses, or say who has them.
+
+    Choosing needs no lock: taking is one step for the host, and whoever comes second chooses again.
+    """
+    decision = assign(snapshot_of([view]), request, policy)
+    match decision:
+        case Assigned():
+            member: Member = decision.placement.members[0]
+            try:
+                return holds.take(member.devices, what=what, directory=view.directory)
+            except DeviceHeld as err:
+                return str(err)
+        case Unassignable():
+            sentences = [
+                f"{reason.where}: {reason.sentence}".removeprefix(": ") for reason in decision.reasons
+            ]
+            raise Unplaceable(f"{what}: no device of {view.pool_name} will do:", sentences)
+        case _:
+            return ", ".join(f"{wait.device} is held by {wait.holder}" for wait in decision.waits_for)
+
+
+def _task_context() -> TaskContext:
+    from pyspark import TaskContext
+
+    context = TaskContext.get()
+    if context is None:
+        raise CannotHold(
+            "devices belong to Spark tasks, and this is none: a Gang's rank has tritium.rank().devices"
+        )
+    return context
+
+
+def _refuse_after_cuda() -> None:
+    """CUDA reads its variables once per process: later they would be set and do nothing."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        raise CannotHold(
+            f"CUDA is already initialised in this Python worker (pid {os.getpid()}), so it would not heed the "
+            "choice of devices: use CUDA only inside the block, and set spark.python.worker.reuse=false"
+        )

@@ -1,0 +1,182 @@
+"""Edge on an executor: which devices a task could get, and what many tasks' views make together.
+
+Spark hands a task a count in disguise: the addresses it grants are the lowest free ones of the executor,
+chosen without knowing them. So a task looks at all devices of its executor, and the assigner chooses.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+from tritium.assign.types import Host, Pool, Snapshot
+from tritium_discovery import (
+    BadState,
+    HostId,
+    Inventory,
+    ProcessId,
+    Settings,
+    Uuid,
+    ancestors,
+    claims,
+    discover,
+    holds,
+    state_directory,
+)
+from tritium_discovery.process import nearest_jvm
+from tritium_discovery.spark import command_line
+
+__all__ = ["EXACT", "TaskView", "refreshed", "snapshot_of", "task_view"]
+
+EXACT = "TRITIUM_ADDRESSES"
+"""Set to ``exact`` in the executors (``spark.executorEnv.TRITIUM_ADDRESSES``), tasks keep to the very
+addresses that Spark granted: for executors shared with others that trust them, such as RAPIDS."""
+
+_DRIVER = "driver"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskView:
+    """What one task knows of the devices around it."""
+
+    inventory: Inventory
+    pool: tuple[Uuid, ...]
+    """The devices of its executor: any of them may become its own."""
+    pool_name: str
+    """Whose they are: ``executor 1``, or ``driver`` where tasks run in the driver (``local[N]``)."""
+    count: int | None
+    """How many Spark granted; ``None`` if it granted none, or schedules none."""
+    held: Mapping[Uuid, str]
+    """Devices of the pool in use now, and by whom."""
+    directory: Path
+    """Where claims and holds live."""
+
+
+def task_view(addresses: Sequence[str] | None, *, environ: Mapping[str, str]) -> TaskView:
+    """Look around from within a task that Spark granted ``addresses``, or none.
+
+    Raises:
+        DiscoveryError: the host's devices cannot be read, or what Spark was told is not true any more.
+    """
+    jvm = nearest_jvm(os.getpid())
+    settings = Settings.from_env(_as_the_executor(environ, jvm))
+    inventory, directory = discover(settings), state_directory(settings)
+    words = command_line(jvm.pid) if jvm is not None else ()
+    pool_name = f"executor {_argument(words, '--executor-id')}" if "--executor-id" in words else _DRIVER
+    if addresses is not None and environ.get(EXACT) == "exact":
+        pool = _resolve(addresses, directory, inventory)
+        pool_name += f", addresses {','.join(addresses)}"
+    else:
+        pool = _pool(words, jvm, directory, inventory)
+    return TaskView(
+        inventory=inventory,
+        pool=pool,
+        pool_name=pool_name,
+        count=len(addresses) if addresses is not None else None,
+        held=_held(pool, directory),
+        directory=directory,
+    )
+
+
+def refreshed(view: TaskView) -> TaskView:
+    """Look again who holds what; the devices themselves are taken to be as they were.
+
+    Raises:
+        DiscoveryError: the holds cannot be read.
+    """
+    return replace(view, held=_held(view.pool, view.directory))
+
+
+def snapshot_of(views: Iterable[TaskView]) -> Snapshot:
+    """Merge what many tasks see: one host per locality, in it one pool per executor.
+
+    Spark started the tasks, so a pool seats exactly as many as have it. Where views of one pool were
+    taken at different moments, a device must be in all of them, and held in none.
+    """
+    ordered = sorted(views, key=lambda view: (view.inventory.host, view.pool_name))
+    hosts = groupby(ordered, key=lambda view: view.inventory.host)
+    return Snapshot(hosts=tuple(_host(host, tuple(inside)) for host, inside in hosts))
+
+
+def _host(host: HostId, views: Sequence[TaskView]) -> Host:
+    pools = groupby(views, key=lambda view: view.pool_name)
+    return Host(
+        id=host,
+        pools=tuple(_merged(name, tuple(inside)) for name, inside in pools),
+        links=views[0].inventory.links,
+    )
+
+
+def _merged(name: str, views: Sequence[TaskView]) -> Pool:
+    shared = set.intersection(*(set(view.pool) for view in views))
+    devices = (device for device in views[0].inventory.devices if device.uuid in shared)
+    held = {uuid: holder for view in views for uuid, holder in view.held.items()}
+    return Pool(name=name, devices=tuple(devices), held=held, seats=len(views))
+
+
+def _as_the_executor(environ: Mapping[str, str], jvm: ProcessId | None) -> dict[str, str]:
+    """The environment without what an earlier task may have left in a reused Python worker.
+
+    CUDA_VISIBLE_DEVICES there would make the executor's other cards invisible; what counts is what the
+    executor itself was started with (``spark.python.worker.reuse`` keeps workers, and their ``os.environ``).
+    """
+    mixed = {key: value for key, value in environ.items() if not key.startswith("CUDA_")}
+    if jvm is None:
+        return {**environ}
+    try:
+        words = Path(f"/proc/{jvm.pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return {**environ}
+    pairs = (os.fsdecode(word).partition("=") for word in words if word.startswith(b"CUDA_"))
+    return {**mixed, **{key: value for key, _, value in pairs}}
+
+
+def _pool(
+    words: Sequence[str], jvm: ProcessId | None, directory: Path, inventory: Inventory
+) -> tuple[Uuid, ...]:
+    """The executor's devices: as its Worker told it, as it claimed itself, or whatever is free."""
+    if "--resourcesFile" in words:
+        granted = _granted(Path(_argument(words, "--resourcesFile")))
+        if granted is not None:
+            return _resolve(granted, directory, inventory)
+    live = claims.live(directory)
+    own = {device.uuid for claim in live if claim.owner == jvm for device in claim.devices}
+    if own:
+        return tuple(device.uuid for device in inventory.devices if device.uuid in own)
+    line = ancestors(os.getpid())
+    taken = {device.uuid for claim in live if claim.owner not in line for device in claim.devices}
+    return tuple(device.uuid for device in inventory.devices if device.uuid not in taken)
+
+
+def _held(pool: Sequence[Uuid], directory: Path) -> dict[Uuid, str]:
+    everybody = holds.held(directory)
+    return {uuid: str(everybody[uuid]) for uuid in pool if uuid in everybody}
+
+
+def _granted(path: Path) -> tuple[str, ...] | None:
+    """The addresses in the file that a Worker writes for an executor; ``None`` without GPUs in it.
+
+    It is ``[{"id": {"componentName": "spark.executor", "resourceName": "gpu"}, "addresses": ["0"]}]``
+    (``org.apache.spark.resource.ResourceAllocation``).
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        for entry in found:
+            if entry["id"]["resourceName"] == "gpu":
+                return tuple(map(str, entry["addresses"]))
+    except (OSError, ValueError, TypeError, KeyError) as err:
+        raise BadState(f"{path}, which lists this executor's resources, cannot be read: {err}") from err
+    return None
+
+
+def _resolve(addresses: Sequence[str], directory: Path, inventory: Inventory) -> tuple[Uuid, ...]:
+    numbers = [int(address) for address in addresses]
+    return tuple(device.uuid for device in claims.resolve(numbers, directory=directory, inventory=inventory))
+
+
+def _argument(words: Sequence[str], name: str) -> str:
+    return words[words.index(name) + 1]

@@ -1,0 +1,133 @@
+"""Edge to py4j: the one JVM that a Python process has for Spark, and the contexts that come and go in it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from py4j.protocol import Py4JError
+from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkRuntimeError
+from pyspark.find_spark_home import _find_spark_home
+from pyspark.java_gateway import launch_gateway
+
+from tritium.errors import SparkFailed
+
+__all__ = ["Context", "Jvm", "work_folder"]
+
+_launch: Any = launch_gateway  # it has no types
+_END_LIMIT_S = 20.0
+_MOST_LOG_BYTES = 1 << 20
+
+
+class Jvm:
+    """Spark's JVM, started with settings that it keeps for life.
+
+    Its command line, its environment and its classpath are fixed when it starts, so it serves another
+    context only if that wants the same.
+    """
+
+    _current: Jvm | None = None
+
+    def __init__(self, settings: Mapping[str, str], environment: Mapping[str, str], log: Path | None) -> None:
+        self._made_for = dict(settings), dict(environment), log
+        # Open as long as the JVM is ours.
+        self._log: IO[bytes] = tempfile.TemporaryFile() if log is None else log.open("w+b")  # noqa: SIM115
+        conf = SparkConf(loadDefaults=False).setAll(list(settings.items()))
+        try:
+            self.gateway: Any = _launch(conf, popen_kwargs={"stderr": self._log})
+        except PySparkRuntimeError as err:
+            complaint = self.complaint()
+            self.close()
+            raise SparkFailed(f"Spark's Java did not start: {complaint}") from err
+        self.process: subprocess.Popen[bytes] = self.gateway.proc
+
+    @classmethod
+    def serving(cls, settings: Mapping[str, str], environment: Mapping[str, str], log: Path | None) -> Jvm:
+        """Return the JVM of this process if it suits, else end it and start another.
+
+        Raises:
+            SparkFailed: it cannot be replaced, or the new one did not start.
+        """
+        jvm = cls._current
+        if jvm is not None and jvm.serves(settings, environment, log):
+            return jvm
+        cls.end()
+        cls._current = jvm = cls(settings, environment, log)
+        return jvm
+
+    @classmethod
+    def pid(cls) -> int | None:
+        """Which process is the JVM of this one, if it has one."""
+        return None if cls._current is None else cls._current.process.pid
+
+    @classmethod
+    def end(cls) -> None:
+        """End the JVM of this process, whoever started it; without one nothing happens.
+
+        Raises:
+            SparkFailed: it is spark-submit's, so this process is its child.
+        """
+        if cls._current is not None:
+            cls._current.close()
+            cls._current = None
+        gateway = SparkContext._gateway  # noqa: SLF001  where pyspark keeps it
+        if gateway is None:
+            return
+        process: subprocess.Popen[bytes] | None = getattr(gateway, "proc", None)
+        if process is None:
+            raise SparkFailed("spark-submit started this process: use its own session, not tritium.session()")
+        with contextlib.suppress(Py4JError):
+            gateway.shutdown()
+        if process.stdin is not None:
+            process.stdin.close()  # the JVM ends when nobody is at the other end
+        try:
+            process.wait(_END_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        SparkContext._gateway = SparkContext._jvm = None  # noqa: SLF001
+
+    def serves(self, settings: Mapping[str, str], environment: Mapping[str, str], log: Path | None) -> bool:
+        """Whether a context with these wishes can live in it."""
+        return self.process.poll() is None and self._made_for == (dict(settings), dict(environment), log)
+
+    def close(self) -> None:
+        """Forget what it said."""
+        self._log.close()
+
+    def complaint(self) -> str:
+        """The last thing that the JVM called an error, or else the last that it said."""
+        self._log.seek(0)
+        lines = self._log.read(_MOST_LOG_BYTES).decode(errors="replace").splitlines()
+        said = [line for line in lines if line.strip() and not line.startswith("\tat ")]
+        errors = [line.partition(" ERROR ")[2] for line in said if " ERROR " in line]
+        return (errors or said or ["it said nothing"])[-1]
+
+
+class Context(SparkContext):
+    """A SparkContext that clears up behind itself, whichever session object is told to stop."""
+
+    _work: Path | None = None
+
+    def __init__(self, jvm: Jvm, settings: Mapping[str, str], *, on_stop: Callable[[], object]) -> None:
+        self._on_stop = on_stop
+        super().__init__(conf=SparkConf().setAll(list(settings.items())), gateway=jvm.gateway)
+        self._work = work_folder() / self.applicationId
+
+    def stop(self) -> None:
+        """Stop Spark, then remove what its executors left and give back what the application had."""
+        super().stop()
+        if self._work is not None:
+            shutil.rmtree(self._work, ignore_errors=True)
+        self._on_stop()
+
+
+def work_folder() -> Path:
+    """Where the executors of a local cluster keep their files (``deploy.worker.Worker``)."""
+    return Path(_find_spark_home()) / "work"
