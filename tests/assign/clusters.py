@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from tritium.assign import Host, Pool, Share, Snapshot
 from tritium_discovery.device import Device, HostId, Link, LinkKind, Uuid
+
+LAW = settings(max_examples=40, deadline=None)
+"""Enough examples for laws that every policy must keep; the machine may be busy."""
 
 DGX_1V_LANES = {
     (0, 1): 1, (0, 2): 1, (0, 3): 2, (0, 4): 2, (1, 2): 2, (1, 3): 1, (1, 5): 2, (2, 3): 2,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assign.clusters import device, snapshots
+from assign.clusters import LAW, device, snapshots
 from tritium.assign import POLICIES, Assigned, Request, Snapshot, assign
 
 every_policy = pytest.mark.parametrize("policy", sorted(POLICIES))
@@ -25,6 +25,7 @@ requests = st.builds(
 
 
 @every_policy
+@LAW
 @given(snapshot=snapshots(), request=requests)
 def test_count_is_exact_and_no_device_is_given_twice(
     policy: str, snapshot: Snapshot, request: Request
@@ -40,6 +41,7 @@ def test_count_is_exact_and_no_device_is_given_twice(
 
 
 @every_policy
+@LAW
 @given(snapshot=snapshots(), request=requests)
 def test_every_device_given_is_free_healthy_and_suitable(
     policy: str, snapshot: Snapshot, request: Request
@@ -61,6 +63,7 @@ def test_every_device_given_is_free_healthy_and_suitable(
 
 
 @every_policy
+@LAW
 @given(snapshot=snapshots(), request=requests)
 def test_a_request_with_enough_room_is_never_refused(
     policy: str, snapshot: Snapshot, request: Request
@@ -82,6 +85,7 @@ def test_a_request_with_enough_room_is_never_refused(
 
 
 @every_policy
+@LAW
 @given(snapshot=snapshots(seated=True), request=requests)
 def test_seats_are_taken_exactly(policy: str, snapshot: Snapshot, request: Request) -> None:
     decision = assign(snapshot, request, policy)
@@ -94,6 +98,7 @@ def test_seats_are_taken_exactly(policy: str, snapshot: Snapshot, request: Reque
 
 
 @every_policy
+@LAW
 @given(snapshot=snapshots(), request=requests)
 def test_ranks_are_host_major_and_counted_truly(policy: str, snapshot: Snapshot, request: Request) -> None:
     decision = assign(snapshot, request, policy)
@@ -108,6 +113,7 @@ def test_ranks_are_host_major_and_counted_truly(policy: str, snapshot: Snapshot,
 
 
 @every_policy
+@LAW
 @given(snapshot=snapshots(), request=requests, dice=st.randoms(use_true_random=False))
 def test_the_order_of_the_snapshot_never_matters(
     policy: str, snapshot: Snapshot, request: Request, dice: random.Random
@@ -129,6 +135,7 @@ def test_the_order_of_the_snapshot_never_matters(
 
 
 @every_policy
+@LAW
 @given(snapshot=snapshots(), request=requests, number=st.integers(0, 3), data=st.data())
 def test_one_more_healthy_device_never_hurts(
     policy: str, snapshot: Snapshot, request: Request, number: int, data: st.DataObject

@@ -9,7 +9,7 @@ from tritium.assign import Assigned, Member, Request, Snapshot, Unassignable, as
 def members(snapshot: Snapshot, request: Request, policy: str = "packed") -> tuple[Member, ...]:
     decision = assign(snapshot, request, policy)
     assert isinstance(decision, Assigned), decision
-    return decision.placement.members
+    return tuple(decision.placement.members)
 
 
 def test_each_executor_takes_as_many_ranks_as_spark_started_tasks_there() -> None:

@@ -11,6 +11,7 @@ from tritium.assign.types import (
     BadRequest,
     Constraints,
     Decision,
+    Drain,
     Host,
     Member,
     Placement,
@@ -23,6 +24,7 @@ from tritium.assign.types import (
     Wait,
     Waiting,
 )
+from tritium.assign.waits import drain_for
 
 __all__ = [
     "POLICIES",
@@ -30,6 +32,7 @@ __all__ = [
     "BadRequest",
     "Constraints",
     "Decision",
+    "Drain",
     "Host",
     "Index",
     "Member",
@@ -44,4 +47,5 @@ __all__ = [
     "Wait",
     "Waiting",
     "assign",
+    "drain_for",
 ]

@@ -6,6 +6,7 @@ fall into one bucket, and everything about the bucket is computed once.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -24,8 +25,8 @@ class Entry:
 
     id: HostId
     rack: str
-    pools: tuple[str, ...]
-    """Names in order."""
+    pools: tuple[Pool, ...]
+    """In order of name."""
     devices: tuple[Device, ...]
     """By pool, then by PCI bus: the positions that the shape and all masks speak of."""
     uuids: tuple[Uuid, ...]
@@ -43,11 +44,21 @@ class Index:
     @staticmethod
     def of(snapshot: Snapshot) -> Index:
         """Index a snapshot."""
-        buckets: dict[tuple[Shape, int], list[Entry]] = {}
-        for host in sorted(snapshot.hosts, key=lambda host: host.id):
+        return Index(snapshot=snapshot, buckets={}).changed(snapshot.hosts)
+
+    def changed(self, hosts: Iterable[Host]) -> Index:
+        """Return the index with some hosts as they are now; the others are not looked at again."""
+        new = {host.id: host for host in hosts}
+        buckets: dict[tuple[Shape, int], list[Entry]] = {
+            key: [entry for entry in entries if entry.id not in new] for key, entries in self.buckets.items()
+        }
+        for host in new.values():
             shape, free, entry = _seen(host)
-            buckets.setdefault((shape, free), []).append(entry)
-        return Index(snapshot=snapshot, buckets={key: tuple(hosts) for key, hosts in buckets.items()})
+            insort(buckets.setdefault((shape, free), []), entry, key=lambda entry: entry.id)
+        return Index(
+            snapshot=Snapshot(hosts=tuple(new.get(host.id, host) for host in self.snapshot.hosts)),
+            buckets={key: tuple(entries) for key, entries in buckets.items() if entries},
+        )
 
 
 def _seen(host: Host) -> tuple[Shape, int, Entry]:
@@ -74,7 +85,7 @@ def _seen(host: Host) -> tuple[Shape, int, Entry]:
     entry = Entry(
         id=host.id,
         rack=host.rack,
-        pools=tuple(pool.name for pool in pools),
+        pools=tuple(pools),
         devices=devices,
         uuids=tuple(device.uuid for device in devices),
     )

@@ -8,24 +8,16 @@ from typing import NamedTuple
 
 from tritium.assign.links import Costs, domains
 from tritium.assign.ring import arrange
-from tritium.assign.rules import Kind
+from tritium.assign.rules import Form, Kind
 from tritium.assign.subset import EXACT, Quota, best_set, grown_set
 from tritium_discovery.device import LinkKind
 
-__all__ = ["Form", "Layout", "Shape", "layout", "room", "shape_of"]
+__all__ = ["Layout", "Shape", "cpus_near", "layout", "room", "shape_of"]
 
 _FREE = -1
 """Stands for all pools without seats."""
 
 _NETS = {"switch": LinkKind.PIX, "nvlink": LinkKind.NVLINK}
-
-
-class Form(NamedTuple):
-    """How a request cuts the devices of a host."""
-
-    devices_each: int
-    group: int
-    near: str
 
 
 class Layout(NamedTuple):
@@ -133,7 +125,7 @@ def layout(shape: Shape, usable: int, members: int, form: Form) -> Layout | None
         sizes = (each * form.group, each, 1) if groups_lie_inside else (each, 1)
         devices += arrange(shape.costs, mine, sizes)
         pools += [cell.pool] * (len(mine) // each)
-    cpus = tuple(_cpus_near(shape, devices[start : start + each]) for start in range(0, len(devices), each))
+    cpus = tuple(cpus_near(shape, devices[start : start + each]) for start in range(0, len(devices), each))
     return Layout(tuple(pools), tuple(devices), cpus)
 
 
@@ -199,6 +191,6 @@ def _choose_by_cells(shape: Shape, members: int, form: Form, cells: list[_Cell])
     return None if missing else chosen
 
 
-def _cpus_near(shape: Shape, devices: Sequence[int]) -> str:
+def cpus_near(shape: Shape, devices: Sequence[int]) -> str:
     """Name the CPUs of the NUMA nodes that the devices hang on."""
     return ",".join(cpus for _, cpus in sorted({shape.cpus[device] for device in devices}) if cpus)

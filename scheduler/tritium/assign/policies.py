@@ -21,7 +21,10 @@ class Room(NamedTuple):
     units: int
     """Groups of members that fit."""
     tight: int
-    """How closely its links join the whole request: 2 by NVLinks, 1 by one PCIe switch, 0 otherwise."""
+    """How well it suits the whole request: 2 if NVLinks join all of it, 1 if one PCIe switch does.
+
+    For shares 1 if no device needs to be opened that nobody shares yet.
+    """
 
 
 Take = list[tuple[Room, int]]
@@ -43,7 +46,10 @@ def packed(rooms: Sequence[Room], units: int) -> Take:
     >>> [(room.host, units) for room, units in packed(rooms, 10)]
     [('a', 8), ('b', 2)]
     """
-    most_first = sorted(_tightest_rack(rooms, units), key=lambda room: (-room.units, room.host))
+    if units == 0:
+        return []
+    domain = [room for room in _tightest_rack(rooms, units) if room.units]
+    most_first = sorted(domain, key=lambda room: (-room.tight, -room.units, room.host))
     take: Take = []
     for position, room in enumerate(most_first):
         if room.units >= units:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from tritium.assign.index import Entry, Index
-from tritium.assign.layout import Form, Shape, layout, room
+from tritium.assign.layout import Shape, layout, room
 from tritium.assign.policies import Policy, Room
-from tritium.assign.rules import lack
+from tritium.assign.rules import form_of, lack
+from tritium.assign.shares import share_rooms, share_seats_fit
 from tritium.assign.types import Request
 
-__all__ = ["Spot", "form_of", "keep_apart", "spots_for"]
+__all__ = ["Spot", "keep_apart", "spots_for"]
 
 
 class Spot(NamedTuple):
@@ -28,27 +30,46 @@ class Spot(NamedTuple):
     """Groups that fit besides them."""
 
 
-def form_of(request: Request) -> Form:
-    """Return how a request cuts the devices of a host."""
-    return Form(request.devices_each, request.group, request.near)
-
-
 def spots_for(index: Index, request: Request) -> list[Spot]:
-    """Return every host's room; what hosts of one bucket have in common is worked out once."""
-    form, spots = form_of(request), []
-    for (shape, free), entries in index.buckets.items():
-        usable = free & _suitable(shape, request)
-        seated = sum(seats or 0 for seats in shape.seats)
-        seats_fit = seated == 0 or (
-            seated % form.group == 0 and layout(shape, usable, seated, form) is not None
-        )
-        units = _units(shape, usable, request)
-        tight = _tight(shape, usable, request) if units * form.group >= request.members else 0
-        spots += [
-            Spot(entry, shape, usable, seated, seats_fit, Room(entry.id, entry.rack, units, tight))
-            for entry in entries
-        ]
+    """Return every host's room for a request."""
+    spots_in = _sharing_spots if request.share_mib else _whole_spots
+    return [
+        spot
+        for (shape, free), entries in index.buckets.items()
+        for spot in spots_in(shape, free, entries, request)
+    ]
+
+
+def _whole_spots(shape: Shape, free: int, entries: Iterable[Entry], request: Request) -> list[Spot]:
+    """Return the room of alike hosts for whole devices: it is worked out once for all of them."""
+    form = form_of(request)
+    usable = free & _suitable(shape, request)
+    seated = _seated(shape)
+    seats_fit = seated == 0 or (seated % form.group == 0 and layout(shape, usable, seated, form) is not None)
+    units = _units(shape, usable, request)
+    tight = _tight(shape, usable, request) if units * form.group >= request.members else 0
+    return [
+        Spot(entry, shape, usable, seated, seats_fit, Room(entry.id, entry.rack, units, tight))
+        for entry in entries
+    ]
+
+
+def _sharing_spots(shape: Shape, free: int, entries: Iterable[Entry], request: Request) -> list[Spot]:
+    """Return the room of hosts for replicas that share devices; tight if no untouched device is needed."""
+    spots, seated = [], _seated(shape)
+    unseated = sum(part for part, seats in zip(shape.pools, shape.seats, strict=True) if seats is None)
+    for entry in entries:
+        on_devices = share_rooms(shape, entry, request)
+        rooms = [room for position, room in on_devices.items() if unseated >> position & 1]
+        units = sum(room.units for room in rooms)
+        tight = int(sum(room.units * room.tight for room in rooms) >= request.members)
+        seats_fit = share_seats_fit(shape, on_devices)
+        spots.append(Spot(entry, shape, free, seated, seats_fit, Room(entry.id, entry.rack, units, tight)))
     return spots
+
+
+def _seated(shape: Shape) -> int:
+    return sum(seats or 0 for seats in shape.seats)
 
 
 def _suitable(shape: Shape, request: Request) -> int:
@@ -66,10 +87,10 @@ def _tight(shape: Shape, usable: int, request: Request) -> int:
     """Return how closely this host can join all of the request: 2 by NVLinks, 1 by one switch, else 0."""
     if request.devices_each == 0:
         return 0
-    for tight, net in ((2, "nvlink"), (1, "switch")):
-        if room(shape, usable, Form(request.devices_each, request.members, net)):
-            return tight
-    return 0
+    whole = form_of(request)._replace(group=request.members)
+    if room(shape, usable, whole._replace(near="nvlink")):
+        return 2
+    return min(1, room(shape, usable, whole._replace(near="switch")))
 
 
 def keep_apart(rooms: list[Room], apart: str | None, policy: Policy) -> list[Room]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from tritium_discovery.device import Device, HostId, Link, Uuid
 
@@ -13,6 +13,7 @@ __all__ = [
     "BadRequest",
     "Constraints",
     "Decision",
+    "Drain",
     "Host",
     "Member",
     "Placement",
@@ -36,6 +37,8 @@ class Share:
     """Whose it is, e.g. ``model digits (pid 812)``."""
     mib: int
     """Promised to it, e.g. ``2048``; all of the device's memory if it holds the device whole."""
+    used_mib: int = 0
+    """What it used of that when the device's ``free_mib`` was read; the rest is not free either."""
     priority: int = 0
     """Only a request of a higher priority may ask it to drain."""
     drain_s: float | None = None
@@ -124,6 +127,8 @@ class Request(Constraints):
     """Members that must be near each other, e.g. 4 for tensor parallel; ranks of a group are consecutive."""
     priority: int = 0
     """Higher is placed first, and may ask shares of lower priority to drain."""
+    drain_s: float | None = None
+    """Seconds in which replicas give their devices up when asked; ``None``: they never do."""
     prefer: tuple[Constraints, ...] = ()
     """Wished for, most important first: what cannot be had is given up, the last wish first."""
 
@@ -151,8 +156,9 @@ class Request(Constraints):
             raise BadRequest(found)
 
 
-class Member(NamedTuple):
-    """One rank and the exact devices it opens (a tuple, because ten thousand are made in milliseconds)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One rank and the exact devices it opens."""
 
     rank: int
     local_rank: int
@@ -171,7 +177,7 @@ class Member(NamedTuple):
 class Placement:
     """Every member of a request, by rank."""
 
-    members: tuple[Member, ...]
+    members: Sequence[Member]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +225,18 @@ class Unassignable:
     """The request can never fit these hosts, even if all were idle, and this is why."""
 
     reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    """Inference owners that must give way for a request, and what it gets when they have."""
+
+    shares: tuple[Share, ...]
+    """Whom to ask; each has its own ``drain_s``."""
+    within_s: float
+    """When the last of them must be gone, counted from the asking."""
+    placement: Placement
+    """Where the request goes then."""
 
 
 Decision = Assigned | Waiting | Unassignable

@@ -1,28 +1,131 @@
-"""Decides what a request that does not fit now waits for."""
+"""Decides what a request that does not fit now waits for, and which shares are asked to drain."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
-from tritium.assign.types import Snapshot, Wait
+from tritium.assign.index import Index
+from tritium.assign.place import place
+from tritium.assign.policies import POLICIES, Policy
+from tritium.assign.types import Drain, Host, Placement, Request, Share, Snapshot, Wait
+from tritium_discovery.device import Device, HostId, Uuid
 
-__all__ = ["idle", "waits_for"]
+__all__ = ["drain_for", "waits_for"]
+
+_TRIES = 32
+"""Holders that are tried for being in the list needlessly; the list is right without, only longer."""
 
 
-def idle(snapshot: Snapshot) -> Snapshot:
-    """Return the snapshot as it would be with nothing in use."""
-    return Snapshot(
-        hosts=tuple(
-            replace(host, pools=tuple(replace(pool, held={}, shares=()) for pool in host.pools))
-            for host in snapshot.hosts
+class _Holding(NamedTuple):
+    """One device, or share of one, in somebody's hands."""
+
+    host: HostId
+    device: Uuid
+    holder: str
+    share: Share | None
+
+
+def waits_for(index: Index, request: Request, policy: Policy) -> tuple[Wait, ...] | None:
+    """Return what must be given back for a request to fit, ``None`` if it does not fit even then."""
+    holdings = _fewest(index, request, policy, _by_closeness(index))
+    if holdings is None:
+        return None
+    return tuple(Wait(host=held.host, device=held.device, holder=held.holder) for held in holdings)
+
+
+def drain_for(snapshot: Snapshot | Index, request: Request, policy: str = "packed") -> Drain | None:
+    """Return the shares to ask to drain so that a request fits; ``None`` if asking would not help.
+
+    Only shares of a lower priority that can drain are asked, the least important first, and none
+    without need. The holds carry it out: they ask, wait until the deadline, and take the device.
+    """
+    index = snapshot if isinstance(snapshot, Index) else Index.of(snapshot)
+    able = [
+        (held.share.priority, number, held)
+        for number, held in enumerate(_by_closeness(index))
+        if held.share is not None
+        and held.share.drain_s is not None
+        and held.share.priority < request.priority
+    ]
+    holdings = _fewest(index, request, POLICIES[policy], [held for _, _, held in sorted(able)])
+    if not holdings:
+        return None
+    ranks = place(_given_back(index, holdings), request, POLICIES[policy])
+    asked = tuple(held.share for held in holdings if held.share is not None)
+    within_s = max(share.drain_s or 0.0 for share in asked)
+    return (
+        None if ranks is None else Drain(shares=asked, within_s=within_s, placement=Placement(members=ranks))
+    )
+
+
+def _by_closeness(index: Index) -> list[_Holding]:
+    """Return all holdings, those on the hosts with most free devices first."""
+    free = {entry.id: mask.bit_count() for (_, mask), entries in index.buckets.items() for entry in entries}
+    holdings = {
+        _Holding(host.id, device, holder, share)
+        for host in index.snapshot.hosts
+        for pool in host.pools
+        for device, holder, share in (
+            *((uuid, holder, None) for uuid, holder in pool.held.items()),
+            *((share.device, share.owner, share) for share in pool.shares),
         )
+    }
+    return sorted(
+        holdings, key=lambda held: (-free[held.host], *held[:3], held.share.mib if held.share else 0)
     )
 
 
-def waits_for(snapshot: Snapshot) -> tuple[Wait, ...]:
-    """Return every device in use and by whom."""
-    return tuple(
-        Wait(host=host.id, device=uuid, holder=holder)
-        for host in sorted(snapshot.hosts, key=lambda host: host.id)
-        for uuid, holder in sorted(item for pool in host.pools for item in pool.held.items())
+def _fewest(
+    index: Index, request: Request, policy: Policy, holdings: Sequence[_Holding]
+) -> list[_Holding] | None:
+    """Return the first holdings with which given back a request fits, less those not needed for it."""
+
+    def fits(given_back: Iterable[_Holding]) -> bool:
+        return place(_given_back(index, given_back), request, policy) is not None
+
+    if not fits(holdings):
+        return None
+    too_few, enough = -1, len(holdings)
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
+        too_few, enough = (too_few, middle) if fits(holdings[:middle]) else (middle, enough)
+    needed = list(holdings[:enough])
+    for held in needed[-2 : -2 - _TRIES : -1]:
+        without = [other for other in needed if other is not held]
+        if fits(without):
+            needed = without
+    return needed
+
+
+def _given_back(index: Index, holdings: Iterable[_Holding]) -> Index:
+    """Return the index as it will be when some holdings are given back."""
+    by_host: dict[HostId, list[_Holding]] = {}
+    for held in holdings:
+        by_host.setdefault(held.host, []).append(held)
+    return index.changed(
+        [_idler(host, by_host[host.id]) for host in index.snapshot.hosts if host.id in by_host]
     )
+
+
+def _idler(host: Host, given_back: list[_Holding]) -> Host:
+    """Return a host without some holdings; what they used is free then."""
+    whole = {held.device for held in given_back if held.share is None}
+    shares = [held.share for held in given_back if held.share is not None]
+    pools = []
+    for pool in host.pools:
+        left = tuple(share for share in pool.shares if share not in shares)
+        held = {uuid: holder for uuid, holder in pool.held.items() if uuid not in whole}
+        devices = tuple(
+            replace(device, free_mib=_free_mib(device, whole, [s for s in shares if s.device == device.uuid]))
+            for device in pool.devices
+        )
+        pools.append(replace(pool, devices=devices, held=held, shares=left))
+    return replace(host, pools=tuple(pools))
+
+
+def _free_mib(device: Device, whole: set[Uuid], shares: list[Share]) -> int:
+    if device.uuid in whole:
+        return device.memory_mib
+    return min(device.memory_mib, device.free_mib + sum(share.used_mib for share in shares))

@@ -1,0 +1,59 @@
+"""What people read of a decision."""
+
+from __future__ import annotations
+
+from assign.clusters import cluster, host
+from tritium.assign import Constraints, Request, Share, assign, drain_for
+from tritium.assign.explain import explain
+from tritium_discovery.device import Uuid
+
+
+def test_a_placement_is_told_rank_by_rank() -> None:
+    snapshot = cluster(host("a", 2, numa=2, cpus={0: "0-7"}), host("b", 0, seats=0))
+    request = Request(members=2, prefer=(Constraints(min_memory_mib=80_000, apart="host"),))
+
+    assert explain(assign(snapshot, request)) == [
+        "fits: 2 members",
+        "  rank 0 (local 0) on a executor: a-0, CPUs 0-7",
+        "  rank 1 (local 1) on a executor: a-1, CPUs 0-7",
+        "  given up: min_memory_mib 80000, apart host",
+    ]
+
+
+def test_ranks_without_devices_are_told() -> None:
+    assert explain(assign(cluster(host("a", 0)), Request(members=1, devices_each=0))) == [
+        "fits: 1 members",
+        "  rank 0 (local 0) on a executor: no device",
+    ]
+
+
+def test_waiting_is_told_with_holders_and_whom_to_ask() -> None:
+    shares = tuple(
+        Share(device=Uuid(f"a-{n}"), owner=f"model {1 - n}", mib=1, drain_s=2.5 + n) for n in range(2)
+    )
+    snapshot, request = cluster(host("a", 2, shares=shares)), Request(members=2, priority=1)
+
+    assert explain(assign(snapshot, request), drain_for(snapshot, request)) == [
+        "not now",
+        "  waits for a-0 on a, held by model 1",
+        "  waits for a-1 on a, held by model 0",
+        "  a executor: a-0: held by model 1 (1 MiB)",
+        "  a executor: a-1: held by model 0 (1 MiB)",
+        "  2 members of 1 devices each, room for 0 (a 0)",
+        "fits within 3.5 s if asked to drain: model 0, model 1",
+    ]
+
+
+def test_long_lists_are_cut_and_counted() -> None:
+    decision = assign(cluster(*(host(f"h{n}", 1) for n in range(5))), Request(members=6))
+
+    assert explain(decision) == [
+        "can never fit",
+        "  6 members of 1 devices each, room for 5 (h0 1, h1 1, h2 1 and 2 hosts more)",
+    ]
+    assert explain(assign(cluster(host("a", 3)), Request(members=3)), most=2)[1:] == [
+        "  rank 0 (local 0) on a executor: a-0",
+        "  rank 1 (local 1) on a executor: a-1",
+        "  and 1 more",
+    ]
+    assert len(explain(assign(cluster(host("a", 2)), Request(members=2)), most=2)) == 3

@@ -1,0 +1,124 @@
+"""Which hosts a policy takes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assign.clusters import LAW, all_lanes, cluster, host
+from tritium.assign import POLICIES, Assigned, Request, Snapshot, assign
+from tritium.assign.policies import Room, packed, spread
+from tritium_discovery.device import HostId
+
+
+def rooms(**units: int) -> list[Room]:
+    return [Room(HostId(name), "", count, 0) for name, count in units.items()]
+
+
+def hosts_of(snapshot: Snapshot, request: Request, policy: str) -> list[str]:
+    decision = assign(snapshot, request, policy)
+    assert isinstance(decision, Assigned), decision
+    return [member.host for member in decision.placement.members]
+
+
+def test_packed_takes_the_host_that_just_fits() -> None:
+    assert hosts_of(cluster(host("a", 8), host("b", 2), host("c", 4)), Request(members=2), "packed") == [
+        "b",
+        "b",
+    ]
+
+
+def test_packed_takes_the_fewest_hosts_and_ends_on_the_one_that_just_fits() -> None:
+    assert hosts_of(
+        cluster(host("a", 2), host("b", 4), host("c", 3), host("d", 1)), Request(members=5), "packed"
+    ) == ["b", "b", "b", "b", "d"]
+
+
+def test_packed_prefers_nvlinks_to_a_switch_and_a_switch_to_a_tighter_host() -> None:
+    nvlink = host("z", 4, lanes=all_lanes(4))
+    tight = host("a", 2)
+
+    assert hosts_of(cluster(tight, nvlink), Request(members=2), "packed") == ["z", "z"]
+    assert packed(
+        [Room(HostId("a"), "", 2, 0), Room(HostId("b"), "", 4, 1), Room(HostId("c"), "", 8, 2)], 2
+    ) == [(Room(HostId("c"), "", 8, 2), 2)]
+
+
+def test_packed_takes_the_tightest_rack_that_fits() -> None:
+    snapshot = cluster(
+        host("a", 2, rack="r1"),
+        host("b", 2, rack="r2"),
+        host("c", 2, rack="r1"),
+        host("d", 2, rack="r2"),
+        host("e", 2, rack="r1"),
+    )
+
+    assert hosts_of(snapshot, Request(members=4), "packed") == ["b", "b", "d", "d"]
+    assert hosts_of(snapshot, Request(members=8), "packed") == ["a", "a", "c", "c", "b", "b", "d", "d"]
+
+
+def test_packed_breaks_ties_by_name() -> None:
+    assert packed(rooms(b=2, a=2), 1) == [(Room(HostId("a"), "", 2, 0), 1)]
+    assert [room.host for room, _ in packed(rooms(c=2, b=2, a=2), 4)] == ["a", "b"]
+
+
+def test_packed_opens_a_device_only_when_the_shared_ones_are_full() -> None:
+    fresh, shared = Room(HostId("a"), "", 8, 0), Room(HostId("b"), "", 2, 1)
+
+    assert packed([fresh, shared], 3) == [(shared, 2), (fresh, 1)]
+
+
+def test_spread_gives_every_host_one_before_any_gets_two() -> None:
+    snapshot = cluster(host("a", 1), host("b", 4), host("c", 4))
+
+    assert hosts_of(snapshot, Request(members=3), "spread") == ["a", "b", "c"]
+    assert hosts_of(snapshot, Request(members=2), "spread") == ["b", "c"]
+    assert hosts_of(snapshot, Request(members=6), "spread") == ["a", "b", "b", "b", "c", "c"]
+
+
+def test_two_policies_open_different_devices() -> None:
+    snapshot = cluster(host("a", 4, seats=None), host("b", 4, seats=None))
+
+    assert hosts_of(snapshot, Request(members=2), "packed") != hosts_of(
+        snapshot, Request(members=2), "spread"
+    )
+
+
+def test_an_unknown_policy_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        assign(cluster(host("a", 1)), Request(members=1), "fastest")
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+@LAW
+@given(units=st.lists(st.integers(0, 5), max_size=8), tight=st.integers(0, 2), data=st.data())
+def test_a_policy_takes_exactly_what_is_asked_and_never_more_than_there_is(
+    policy: str, units: list[int], tight: int, data: st.DataObject
+) -> None:
+    offered = [
+        Room(HostId(f"h{n}"), data.draw(st.sampled_from(["", "r"])), count, data.draw(st.integers(0, tight)))
+        for n, count in enumerate(units)
+    ]
+    wanted = data.draw(st.integers(0, sum(units)))
+
+    take = POLICIES[policy](offered, wanted)
+
+    assert sum(count for _, count in take) == wanted
+    assert all(0 < count <= room.units for room, count in take)
+    assert len({room.host for room, _ in take}) == len(take)
+    assert POLICIES[policy](offered[::-1], wanted) == take
+
+
+@LAW
+@given(units=st.lists(st.integers(0, 5), max_size=6), data=st.data())
+def test_packed_takes_no_more_hosts_than_needed_and_spread_no_more_of_one_than_needed(
+    units: list[int], data: st.DataObject
+) -> None:
+    offered = [Room(HostId(f"h{n}"), "", count, 0) for n, count in enumerate(units)]
+    wanted = data.draw(st.integers(0, sum(units)))
+
+    fewest = next(n for n in range(len(units) + 1) if sum(sorted(units)[len(units) - n :]) >= wanted)
+    lowest = next(level for level in range(6) if sum(min(count, level) for count in units) >= wanted)
+    assert len(packed(offered, wanted)) == fewest
+    assert max((count for _, count in spread(offered, wanted)), default=0) == lowest

@@ -1,0 +1,192 @@
+"""Never, or not now: what a request waits for, and who is asked to give way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assign.clusters import LAW, cluster, host, snapshots
+from tritium.assign import (
+    POLICIES,
+    Assigned,
+    Host,
+    Index,
+    Request,
+    Share,
+    Snapshot,
+    Unassignable,
+    Waiting,
+    assign,
+    drain_for,
+)
+from tritium_discovery.device import Uuid
+
+
+def share(
+    uuid: str, *, priority: int = 0, drain_s: float | None = 5.0, mib: int = 1_024, owner: str = ""
+) -> Share:
+    return Share(
+        device=Uuid(uuid), owner=owner or f"model on {uuid}", mib=mib, priority=priority, drain_s=drain_s
+    )
+
+
+def waits(snapshot: Snapshot, request: Request) -> list[str]:
+    decision = assign(snapshot, request)
+    assert isinstance(decision, Waiting), decision
+    return [f"{wait.device} on {wait.host} held by {wait.holder}" for wait in decision.waits_for]
+
+
+def test_a_request_that_fits_an_idle_cluster_waits_for_those_who_hold_it() -> None:
+    snapshot = cluster(host("a", 2, held={"a-1": "rank 0 of gang 7c1e (pid 4711)"}))
+
+    assert waits(snapshot, Request(members=2)) == ["a-1 on a held by rank 0 of gang 7c1e (pid 4711)"]
+
+
+def test_a_request_too_large_for_an_idle_cluster_can_never_fit() -> None:
+    decision = assign(cluster(host("a", 2, held={"a-1": "gang 1"})), Request(members=3))
+
+    assert isinstance(decision, Unassignable)
+    assert [reason.rule for reason in decision.reasons] == ["held", "count"]
+
+
+def test_the_wait_is_for_no_more_than_needed_on_the_hosts_that_come_closest() -> None:
+    busy = {f"a-{n}": f"job {n}" for n in range(8)}
+    nearly = {f"b-{n}": f"job b{n}" for n in range(3)}
+    snapshot = cluster(host("a", 8, held=busy), host("b", 4, held=nearly), host("c", 2))
+
+    assert waits(snapshot, Request(members=4, group=4)) == [
+        "b-0 on b held by job b0",
+        "b-1 on b held by job b1",
+        "b-2 on b held by job b2",
+    ]
+    assert waits(snapshot, Request(members=4)) == ["b-0 on b held by job b0"]
+
+
+def test_holders_that_do_not_help_are_not_waited_for() -> None:
+    small = host("a", 3, held={"a-0": "gang 1"}, memory_mib=1_000)
+    large = host("b", 1, held={"b-0": "gang 2"})
+
+    assert waits(cluster(small, large), Request(members=1, min_memory_mib=2_000)) == [
+        "b-0 on b held by gang 2"
+    ]
+
+
+def test_shares_are_waited_for_too() -> None:
+    snapshot = cluster(host("a", 1, shares=(share("a-0", owner="m1"), share("a-0", owner="m2"))))
+
+    assert waits(snapshot, Request(members=1)) == ["a-0 on a held by m1", "a-0 on a held by m2"]
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+@LAW
+@given(snapshot=snapshots(), members=st.integers(1, 12), each=st.integers(1, 3))
+def test_a_wait_is_told_exactly_if_the_idle_cluster_has_room_and_none_of_it_is_needless(
+    policy: str, snapshot: Snapshot, members: int, each: int
+) -> None:
+    request = Request(members=members, devices_each=each)
+    decision = assign(snapshot, request, policy)
+
+    if isinstance(decision, Unassignable):
+        assert not isinstance(assign(_without(snapshot, None), request, policy), Assigned)
+    if isinstance(decision, Waiting):
+        given_back = {wait.device for wait in decision.waits_for}
+        assert isinstance(assign(_without(snapshot, given_back), request, policy), Assigned)
+        for kept in given_back:
+            assert not isinstance(assign(_without(snapshot, given_back - {kept}), request, policy), Assigned)
+
+
+def _without(snapshot: Snapshot, given_back: set[Uuid] | None) -> Snapshot:
+    return Snapshot(
+        hosts=tuple(
+            replace(
+                h,
+                pools=tuple(
+                    replace(
+                        p,
+                        held={
+                            u: o for u, o in p.held.items() if given_back is not None and u not in given_back
+                        },
+                    )
+                    for p in h.pools
+                ),
+            )
+            for h in snapshot.hosts
+        )
+    )
+
+
+def test_training_asks_the_least_important_shares_to_drain_and_no_more_than_needed() -> None:
+    snapshot = cluster(
+        host(
+            "a",
+            4,
+            held={"a-3": "gang 1"},
+            shares=(
+                share("a-0", priority=2, drain_s=1),
+                share("a-1", priority=1, drain_s=30),
+                share("a-2", priority=0),
+            ),
+        )
+    )
+
+    drain = drain_for(snapshot, Request(members=2, priority=5))
+
+    assert drain is not None
+    assert [s.device for s in drain.shares] == ["a-2", "a-1"]
+    assert drain.within_s == 30
+    assert [m.devices for m in drain.placement.members] == [("a-1",), ("a-2",)]
+
+
+def test_a_share_of_the_same_priority_is_not_asked() -> None:
+    snapshot = cluster(host("a", 1, shares=(share("a-0", priority=1),)))
+
+    assert drain_for(snapshot, Request(members=1, priority=1)) is None
+    assert drain_for(snapshot, Request(members=1, priority=2)) is not None
+
+
+def test_a_share_that_never_drains_is_not_asked() -> None:
+    snapshot = cluster(host("a", 1, shares=(share("a-0", drain_s=None),)))
+
+    assert drain_for(snapshot, Request(members=1, priority=1)) is None
+
+
+def test_nobody_is_asked_where_asking_does_not_help_or_is_not_needed() -> None:
+    shared = (share("a-0"),)
+
+    assert (
+        drain_for(cluster(host("a", 2, held={"a-1": "x"}, shares=shared)), Request(members=2, priority=1))
+        is None
+    )
+    assert drain_for(cluster(host("a", 2, shares=shared)), Request(members=1, priority=1)) is None
+    assert drain_for(cluster(), Request(members=1)) is None
+
+
+def test_all_owners_of_a_device_are_asked() -> None:
+    snapshot = Index.of(cluster(host("a", 1, shares=(share("a-0", owner="m1"), share("a-0", owner="m2")))))
+
+    drain = drain_for(snapshot, Request(members=1, priority=1))
+
+    assert drain is not None
+    assert [s.owner for s in drain.shares] == ["m1", "m2"]
+
+
+def test_a_more_important_replica_gets_the_memory_that_others_used() -> None:
+    used = replace(share("a-0", mib=30_000), used_mib=30_000)
+    snapshot = cluster(host("a", 1, shares=(used,)))
+    snapshot = Snapshot(hosts=tuple(_measured(h, 10_960) for h in snapshot.hosts))
+    request = Request(members=1, kind="replicas", share_mib=20_000, priority=1)
+
+    drain = drain_for(snapshot, request)
+
+    assert drain is not None
+    assert [m.devices for m in drain.placement.members] == [("a-0",)]
+
+
+def _measured(one: Host, free_mib: int) -> Host:
+    [only] = one.pools
+    return replace(
+        one, pools=(replace(only, devices=tuple(replace(d, free_mib=free_mib) for d in only.devices)),)
+    )
