@@ -187,7 +187,7 @@ def env(addresses: tuple[int, ...]) -> None:
     settings = _settings()
     inventory = _inventory(settings)
     devices = claims.resolve(addresses, directory=state_directory(settings), inventory=inventory)
-    for warning in warnings(devices):
+    for warning in warnings(devices, device_order="PCI_BUS_ID"):
         _say(warning)
     for name, value in environment(devices).items():
         click.echo(f"{name}={value}")

@@ -17,12 +17,18 @@ def environment(devices: Sequence[Device]) -> Mapping[str, str]:
     }
 
 
-def warnings(devices: Sequence[Device]) -> tuple[str, ...]:
-    """What a process under that environment may be surprised by."""
-    if len(devices) > 1 and any(device.parent is not None for device in devices):
-        sentence = (
-            "older CUDA shows a process one MIG instance at most, whatever CUDA_VISIBLE_DEVICES holds: "
-            "start one process per instance"
+def warnings(devices: Sequence[Device], *, device_order: str) -> tuple[str, ...]:
+    """What those may be surprised by who use these devices by address under this CUDA_DEVICE_ORDER."""
+    found = []
+    if any(device.parent is not None for device in devices):
+        found.append(
+            "only Tritium knows which MIG instance an address means, and older CUDA shows a process one "
+            "instance at most: start one process per instance, by UUID"
         )
-        return (sentence,)
-    return ()
+    products = sorted({device.product.partition(" MIG ")[0] for device in devices})
+    if len(products) > 1 and device_order != "PCI_BUS_ID":
+        found.append(
+            f"this host mixes {' and '.join(products)}, which CUDA counts by speed: "
+            "set CUDA_DEVICE_ORDER=PCI_BUS_ID for whoever uses these addresses"
+        )
+    return tuple(found)

@@ -13,6 +13,7 @@ from pathlib import Path
 from tritium_discovery import claims, holds
 from tritium_discovery.device import Device
 from tritium_discovery.discover import Discovery, look
+from tritium_discovery.environment import warnings
 from tritium_discovery.errors import DiscoveryError
 from tritium_discovery.process import ProcessId, nearest_jvm
 from tritium_discovery.selection import choose, judge
@@ -53,8 +54,12 @@ def answer(environ: Mapping[str, str]) -> str:
         _say(f"these devices are emulated (TRITIUM_MACHINE={seen.inventory.machine})")
     if owner is None:
         _say("no JVM above this process, so nothing is claimed: others may be told the same devices")
-        return report(choose(judge(seen.inventory, settings, claimed={}, held={}), amount), seen.inventory)
-    return report(_claim(seen, settings, owner, amount), seen.inventory)
+        devices = choose(judge(seen.inventory, settings, claimed={}, held={}), amount)
+    else:
+        devices = _claim(seen, settings, owner, amount)
+    for warning in warnings(devices, device_order=settings.device_order):
+        _say(warning)
+    return report(devices, seen.inventory)
 
 
 def _amount(settings: Settings, environ: Mapping[str, str], owner: ProcessId | None) -> int | None:
