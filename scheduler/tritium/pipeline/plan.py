@@ -18,7 +18,7 @@ from tritium.pipeline.spec import Pipeline
 from tritium.pipeline.table import table
 from tritium_discovery import Device, Link, LinkKind, Uuid
 
-__all__ = ["Outlook", "Plan", "StagePlan", "as_data", "as_text", "plan", "require"]
+__all__ = ["Outlook", "Plan", "StagePlan", "as_data", "as_text", "plan", "require", "why"]
 
 POLICY = "packed"
 
@@ -42,6 +42,18 @@ class StagePlan:
     stage: StageName
     request: Request
     decision: Decision
+
+    @property
+    def asks(self) -> str:
+        """The request in words."""
+        request = self.request
+        if request.kind == "replicas":
+            asked = f"{_count(request.members, 'replica')} of the model, one device each"
+        elif request.devices_each == 0:
+            asked = f"{_count(request.members, 'rank')} on the CPU"
+        else:
+            asked = f"{_count(request.members, 'rank')} with {_count(request.devices_each, 'device')} each"
+        return asked + (f" of at least {request.min_memory_mib} MiB" if request.min_memory_mib else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +94,7 @@ def require(planned: Plan) -> None:
             reasons = [
                 f"{reason.where}: {reason.sentence}".removeprefix(": ") for reason in stage.decision.reasons
             ]
-            raise Unplaceable(f"spec.{stage.stage}: {_asks(stage)}; the assigner refused:", reasons)
+            raise Unplaceable(f"spec.{stage.stage}: {stage.asks}; the assigner refused:", reasons)
 
 
 def as_data(planned: Plan) -> dict[str, Any]:
@@ -96,7 +108,7 @@ def as_data(planned: Plan) -> dict[str, Any]:
         "stages": [
             {
                 "stage": stage.stage,
-                "asks": _asks(stage),
+                "asks": stage.asks,
                 "why": list(why(planned, stage)),
                 "members": [
                     {
@@ -125,7 +137,7 @@ def as_text(planned: Plan) -> str:
     lines = [f"pipeline {planned.name} on {planned.outlook.hostname}{emulated}"]
     for stage in planned.stages:
         rows = list(_rows(planned, stage))
-        lines += ["", f"{stage.stage}: {_asks(stage)}", *table(_HEAD[stage.stage], rows, indent="  ")]
+        lines += ["", f"{stage.stage}: {stage.asks}", *table(_HEAD[stage.stage], rows, indent="  ")]
         lines += [f"  why: {sentence}" for sentence in why(planned, stage)]
     return "\n".join(lines)
 
@@ -165,17 +177,6 @@ def why(planned: Plan, stage: StagePlan) -> Iterator[str]:
     for device in every.values():
         if reason := _against(device, pools, stage.request):
             yield f"not {device.uuid}: {reason}"
-
-
-def _asks(stage: StagePlan) -> str:
-    request = stage.request
-    if request.kind == "replicas":
-        asked = f"{_count(request.members, 'replica')} of the model, one device each"
-    elif request.devices_each == 0:
-        asked = f"{_count(request.members, 'rank')} on the CPU"
-    else:
-        asked = f"{_count(request.members, 'rank')} with {_count(request.devices_each, 'device')} each"
-    return asked + (f" of at least {request.min_memory_mib} MiB" if request.min_memory_mib else "")
 
 
 def _count(number: int, noun: str) -> str:

@@ -29,7 +29,7 @@ _FORMAT = 1
 class AlreadyRunning(TritiumError):
     """Another run of the same pipeline is at work."""
 
-    exit_code = 42
+    exit_code = 44
 
 
 def key_of(**depends_on: object) -> str:
