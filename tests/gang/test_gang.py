@@ -131,6 +131,7 @@ def test_a_failing_rank_fails_the_gang_once_with_its_own_traceback(
         import uuid
 
         open(f"{notes}/{uuid.uuid4()}", "w").close()  # noqa: PTH123
+        tritium.rank().barrier()
         if tritium.rank().rank == 1:
             raise ValueError("this rank cannot")
         time.sleep(60)

@@ -93,7 +93,7 @@ def train(shard: Any, *, epochs: int) -> tuple[float, int]:
     dist.init_process_group("gloo")
     torch.manual_seed(0)
     model = DistributedDataParallel(torch.nn.Linear(1, 1))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
     steps = 0
     for epoch in range(epochs):
         for batch in shard.torch(8, seed=1, epoch=epoch):

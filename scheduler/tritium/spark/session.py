@@ -111,6 +111,8 @@ _SETTINGS = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.ui.showConsoleProgress": "false",
     "spark.log.level": "ERROR",
+    # A fork server beside Spark's daemon: ranks start in milliseconds.
+    "spark.python.daemon.module": "tritium.train.daemon",
     # Spark names applications by the second: two at once would share their executors' folders.
     "spark.deploy.appIdPattern": f"app-%s-%04d-{os.getpid()}",
 }

@@ -2,8 +2,8 @@
 
 torch opens the store's port itself, even where another process holds it on its behalf, and only
 ``TCPStore(master_listen_fd=...)`` takes an open socket. So that a user's plain
-``init_process_group("gloo")`` gets it too, the rendezvous module's own ``TCPStore`` is wrapped once it
-is imported; a second init in the same process opens the then free port in the ordinary way.
+``init_process_group("gloo")`` gets it too, the rendezvous module's own ``TCPStore`` is wrapped as soon as
+it is imported; a second init in the same process opens the then free port in the ordinary way.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ _MODULE = "torch.distributed.rendezvous"
 
 def lend_listener(descriptor: int, *, port: int) -> None:
     """Let torch's first store on ``port`` use this listening socket."""
+    if (loaded := sys.modules.get(_MODULE)) is not None:
+        _wrap(loaded, descriptor, port)
+        return
     sys.meta_path.insert(0, _Finder(lambda module: _wrap(module, descriptor, port)))
 
 

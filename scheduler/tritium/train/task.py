@@ -178,6 +178,8 @@ class _Seat:
         (supervisor.folder / "function.pkl").write_bytes(self.task.function)
         with settled.hold as hold:
             supervisor.start(contract, environment, [listener.fileno(), *hold.filenos])
+        # From here on rank 0 alone has the port, and may open it anew once its store is closed.
+        listener.close()
         return member.rank
 
     def _leave(self, driver: _Wire, outcome: Outcome) -> None:
