@@ -22,6 +22,18 @@ from types import ModuleType
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "scheduler/tritium/assign"
 LIMIT_S = 90
+OPTIONS = (
+    "-x",
+    "-q",
+    "-p",
+    "no:cacheprovider",
+    "-p",
+    "no:cov",
+    "-W",
+    "ignore::pytest.PytestAssertRewriteWarning",
+)
+BROKEN = 2
+"""pytest's exit code for modules that do not even import; higher ones are not about the mutant."""
 PASSED, FAILED, TOO_LONG = "survived", "caught", "caught by time"
 
 EQUIVALENT: dict[str, str] = {}
@@ -131,11 +143,14 @@ def outcome(name: str, path: Path, tree: ast.Module) -> str:
         import pytest
 
         tests = sorted(map(str, (ROOT / "tests/assign").glob("test_*.py")), key=_slow_last)
-        os._exit(int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:cov", *tests])))
+        os._exit(int(pytest.main([*OPTIONS, *tests])))
     _, status = os.waitpid(pid, 0)
     if os.WIFSIGNALED(status):
         return TOO_LONG
-    return FAILED if os.WEXITSTATUS(status) else PASSED
+    code = os.WEXITSTATUS(status)
+    if code > BROKEN:
+        raise RuntimeError(f"pytest ended with {code}")
+    return FAILED if code else PASSED
 
 
 def _slow_last(test: str) -> tuple[bool, str]:
@@ -158,6 +173,8 @@ def main(names: Sequence[str]) -> int:
         if path.stem == "__init__" or (names and path.stem not in names):
             continue
         for text, line, tree in mutants(path.read_text(encoding="utf-8")):
+            if total == 0 and outcome("nothing", path, tree) != PASSED:
+                raise RuntimeError("the tests fail without any mutant")
             total += 1
             result = outcome(f"tritium.assign.{path.stem}", path, tree)
             if result == PASSED:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tritium.assign.types import Assigned, Constraints, Decision, Drain, Member, Reason, Unassignable, Waiting
+from tritium.assign.types import Assigned, Constraints, Decision, Drain, Member, Reason, Unassignable
 
 __all__ = ["explain"]
 
@@ -19,23 +19,23 @@ def explain(decision: Decision, drain: Drain | None = None, *, most: int = 20) -
     >>> explain(Unassignable(reasons=(reason,)))
     ['can never fit', '  node-7: GPU-8f6d: 9000 MiB, 16384 needed']
     """
-    lines: list[str]
-    match decision:
-        case Assigned(placement=placement, given_up=given_up):
-            lines = [f"fits: {len(placement.members)} members"]
-            lines += _first([_member(member) for member in placement.members], most)
-            lines += [f"  given up: {_wish(wish)}" for wish in given_up]
-        case Waiting(reasons=reasons, waits_for=waits):
-            lines = ["not now"]
-            lines += _first([f"waits for {w.device} on {w.host}, held by {w.holder}" for w in waits], most)
-            lines += _first([_reason(reason) for reason in reasons], most)
-        case Unassignable(reasons=reasons):
-            lines = ["can never fit"]
-            lines += _first([_reason(reason) for reason in reasons], most)
+    lines = _told(decision, most)
     if drain is not None:
         asked = ", ".join(sorted({share.owner for share in drain.shares}))
         lines.append(f"fits within {drain.within_s:g} s if asked to drain: {asked}")
     return lines
+
+
+def _told(decision: Decision, most: int) -> list[str]:
+    if isinstance(decision, Assigned):
+        members = decision.placement.members
+        lines = [f"fits: {len(members)} members", *_first([_member(member) for member in members], most)]
+        return lines + [f"  given up: {_wish(wish)}" for wish in decision.given_up]
+    reasons = _first([_reason(reason) for reason in decision.reasons], most)
+    if isinstance(decision, Unassignable):
+        return ["can never fit", *reasons]
+    waits = [f"waits for {w.device} on {w.host}, held by {w.holder}" for w in decision.waits_for]
+    return ["not now", *_first(waits, most), *reasons]
 
 
 def _first(lines: Sequence[str], most: int) -> Iterator[str]:

@@ -108,17 +108,15 @@ def deal(pools: list[Pool]) -> list[list[Device]]:
     Devices that the same pools list are cut into runs of neighbours, in proportion to the pools'
     seats; so whenever there are enough for all seats, each pool gets enough for its own.
     """
-    listed: dict[Uuid, tuple[Device, list[int]]] = {}
+    listed: dict[Uuid, tuple[Device, set[int]]] = {}
     for number, pool in enumerate(pools):
         for device in pool.devices:
-            lister = listed.setdefault(device.uuid, (device, []))[1]
-            if number not in lister:
-                lister.append(number)
+            listed.setdefault(device.uuid, (device, set()))[1].add(number)
     taken = in_use(pools)
     heaps: dict[tuple[tuple[int, ...], bool], list[Device]] = {}
     for device, listers in listed.values():
         usable = device.healthy and device.uuid not in taken
-        heaps.setdefault((tuple(listers), usable), []).append(device)
+        heaps.setdefault((tuple(sorted(listers)), usable), []).append(device)
     dealt: list[list[Device]] = [[] for _ in pools]
     for (numbers, _), heap in heaps.items():
         heap.sort(key=_by_bus)

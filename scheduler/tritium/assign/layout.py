@@ -12,7 +12,7 @@ from tritium.assign.rules import Form, Kind
 from tritium.assign.subset import EXACT, Quota, best_set, grown_set
 from tritium_discovery.device import LinkKind
 
-__all__ = ["Layout", "Shape", "cpus_near", "layout", "room", "shape_of"]
+__all__ = ["Layout", "Shape", "choose", "cpus_near", "layout", "room", "shape_of"]
 
 _FREE = -1
 """Stands for all pools without seats."""
@@ -81,7 +81,7 @@ def _domains(shape: Shape, usable: int, near: str) -> tuple[int, ...]:
     if near == "host":
         return (usable,)
     positions = _positions(usable)
-    costs = tuple(tuple(shape.costs[one][two] for two in positions) for one in positions)
+    costs = _between(shape.costs, positions)
     return tuple(
         sum(1 << position for bit, position in enumerate(positions) if net >> bit & 1)
         for net in domains(costs, _NETS[near])
@@ -104,22 +104,18 @@ def room(shape: Shape, usable: int, form: Form) -> int:
 
 
 @lru_cache(maxsize=4096)
-def layout(shape: Shape, usable: int, members: int, form: Form) -> Layout | None:
-    """Return the seats of so many members, by local rank; ``None`` if they do not fit.
+def layout(shape: Shape, usable: int, members: int, form: Form) -> Layout:
+    """Return the seats, by local rank, of so many members as fit.
 
     The members are the best set of devices for all of them, then cut into members and put into the
     order of the best ring. Ranks follow the domain (if the request names one), the pool, the ring.
     """
     if form.devices_each == 0:
         return _without_devices(shape, members)
-    cells = _cells(shape, usable, form.near)
-    chosen = _choose(shape, usable, members, form, cells)
-    if chosen is None:
-        return None
-    each = form.devices_each
+    each, chosen = form.devices_each, choose(shape, usable, members, form)
     pools: list[int] = []
     devices: list[int] = []
-    for cell in cells:
+    for cell in _cells(shape, usable, form.near):
         mine = _positions(cell.mask & chosen)
         groups_lie_inside = len(mine) % (each * form.group) == 0
         sizes = (each * form.group, each, 1) if groups_lie_inside else (each, 1)
@@ -129,66 +125,63 @@ def layout(shape: Shape, usable: int, members: int, form: Form) -> Layout | None
     return Layout(tuple(pools), tuple(devices), cpus)
 
 
-def _without_devices(shape: Shape, members: int) -> Layout | None:
-    """Seat ranks that compute on the CPU: where Spark has, else all in the first pool without seats."""
+def _without_devices(shape: Shape, members: int) -> Layout:
+    """Seat ranks that compute on the CPU: where Spark has, the others in the first pool without seats."""
     counts = [seats or 0 for seats in shape.seats]
     if None in shape.seats:
         counts[shape.seats.index(None)] = members - sum(counts)
-    if sum(counts) != members or min(counts, default=0) < 0:
-        return None
     pools = tuple(pool for pool, count in enumerate(counts) for _ in range(count))
     return Layout(pools, (), ("",) * members)
 
 
-def _choose(shape: Shape, usable: int, members: int, form: Form, cells: list[_Cell]) -> int | None:
-    """Return the best devices for so many members, as a bit mask."""
+@lru_cache(maxsize=4096)
+def choose(shape: Shape, usable: int, members: int, form: Form) -> int:
+    """Return the best devices for so many members, as a bit mask; 0 if they do not fit."""
+    cells = _cells(shape, usable, form.near)
     if usable.bit_count() > EXACT:
-        return _choose_by_cells(shape, members, form, cells)
-    positions = _positions(usable)
-    costs = tuple(tuple(shape.costs[one][two] for two in positions) for one in positions)
-
-    def local(mask: int) -> int:
-        return sum(1 << bit for bit, position in enumerate(positions) if mask >> position & 1)
-
-    quotas = [Quota(local(cell.mask), form.devices_each) for cell in cells]
+        seated = [cell for cell in cells if shape.seats[cell.pool] is not None]
+        free = [cell for cell in cells if shape.seats[cell.pool] is None]
+        count = sum(seats or 0 for seats in shape.seats)
+        return _fill(shape, count, form, seated) | _fill(shape, members - count, form, free)
+    positions, each = _positions(usable), form.devices_each
+    quotas = [Quota(cell.mask, each) for cell in cells]
+    quotas += [Quota(net, each * form.group) for net in _domains(shape, usable, form.near)]
     quotas += [
-        Quota(local(net), form.devices_each * form.group) for net in _domains(shape, usable, form.near)
-    ]
-    quotas += [
-        Quota(local(part & usable), 1, seats * form.devices_each)
+        Quota(part & usable, 1, seats * each)
         for part, seats in zip(shape.pools, shape.seats, strict=True)
         if seats is not None
     ]
-    best = best_set(costs, members * form.devices_each, tuple(quotas))
-    if best is None:
-        return None
+    local = tuple(quota._replace(part=_pressed(quota.part, positions)) for quota in quotas)
+    best = best_set(_between(shape.costs, positions), members * each, local) or 0
     return sum(1 << position for bit, position in enumerate(positions) if best >> bit & 1)
 
 
-def _choose_by_cells(shape: Shape, members: int, form: Form, cells: list[_Cell]) -> int | None:
+def _pressed(mask: int, positions: tuple[int, ...]) -> int:
+    """Return a mask over some positions only, without gaps."""
+    return sum(1 << bit for bit, position in enumerate(positions) if mask >> position & 1)
+
+
+def _fill(shape: Shape, members: int, form: Form, cells: list[_Cell]) -> int:
     """Fill the largest domains and cells first, where there are too many devices to look at every set."""
-    left = {pool: seats for pool, seats in enumerate(shape.seats) if seats is not None}
-    left[_FREE] = members - sum(left.values())
-    purse = {cell: cell.pool if cell.pool in left else _FREE for cell in cells}
+    left = [members if seats is None else seats for seats in shape.seats]
     room = {cell: cell.mask.bit_count() // form.devices_each for cell in cells}
     chosen, missing = 0, members
     inside: dict[int, list[_Cell]] = {}
     for cell in sorted(cells, key=lambda cell: (-room[cell], cell)):
         inside.setdefault(cell.domain, []).append(cell)
     for domain in sorted(inside, key=lambda domain: -sum(room[cell] for cell in inside[domain])):
-        fits = sum(min(room[cell], left[purse[cell]]) for cell in inside[domain])
+        fits = sum(min(room[cell], left[cell.pool]) for cell in inside[domain])
         wanted = min(fits, missing) // form.group * form.group
         for cell in inside[domain]:
-            count = min(room[cell], wanted, left[purse[cell]])
-            if count > 0:
-                devices = grown_set(shape.costs, _positions(cell.mask), count * form.devices_each)
-                chosen |= sum(1 << device for device in devices)
-                wanted, missing, left[purse[cell]] = (
-                    wanted - count,
-                    missing - count,
-                    left[purse[cell]] - count,
-                )
-    return None if missing else chosen
+            count = min(room[cell], wanted, left[cell.pool])
+            grown = grown_set(shape.costs, _positions(cell.mask), count * form.devices_each)
+            chosen |= sum(1 << device for device in grown)
+            wanted, missing, left[cell.pool] = wanted - count, missing - count, left[cell.pool] - count
+    return 0 if missing else chosen
+
+
+def _between(costs: Costs, positions: tuple[int, ...]) -> Costs:
+    return tuple(tuple(costs[one][two] for two in positions) for one in positions)
 
 
 def cpus_near(shape: Shape, devices: Sequence[int]) -> str:

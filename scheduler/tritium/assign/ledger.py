@@ -78,21 +78,20 @@ def after(ledger: Ledger, event: Event) -> Ledger:
         Contradiction: if the event cannot follow on what the ledger says.
         Overcommitted: if it grants a device that is not free.
     """
-    match event:
-        case Granted(owner=owner):
-            if owner in ledger.grants:
-                raise Contradiction(f"{owner} was given devices already")
-            return _granted(ledger, event)
-        case Asked(owner=owner):
-            grant = _grant_of(ledger, owner)
-            if grant.request.drain_s is None:
-                raise Contradiction(f"{owner} never gives way")
-            return replace(ledger, grants={**ledger.grants, owner: replace(grant, asked=True)})
-        case Gone(owner=owner, rank=rank):
-            grant = _grant_of(ledger, owner)
-            if rank not in grant.running:
-                raise Contradiction(f"rank {rank} of {owner} is gone already")
-            return _gone(ledger, owner, replace(grant, running=grant.running - {rank}))
+    if isinstance(event, Granted):
+        if event.owner in ledger.grants:
+            raise Contradiction(f"{event.owner} was given devices already")
+        return _granted(ledger, event)
+    if event.owner not in ledger.grants:
+        raise Contradiction(f"{event.owner} has nothing")
+    grant = ledger.grants[event.owner]
+    if isinstance(event, Asked):
+        if grant.request.drain_s is None:
+            raise Contradiction(f"{event.owner} never gives way")
+        return replace(ledger, grants={**ledger.grants, event.owner: replace(grant, asked=True)})
+    if event.rank not in grant.running:
+        raise Contradiction(f"rank {event.rank} of {event.owner} is gone already")
+    return _gone(ledger, event.owner, replace(grant, running=grant.running - {event.rank}))
 
 
 def _granted(ledger: Ledger, event: Granted) -> Ledger:
@@ -114,9 +113,3 @@ def _gone(ledger: Ledger, owner: str, grant: Grant) -> Ledger:
         grants={other: theirs for other, theirs in ledger.grants.items() if other != owner},
         drained={**ledger.drained, owner: grant.request} if grant.asked else ledger.drained,
     )
-
-
-def _grant_of(ledger: Ledger, owner: str) -> Grant:
-    if owner not in ledger.grants:
-        raise Contradiction(f"{owner} has nothing")
-    return ledger.grants[owner]

@@ -33,13 +33,7 @@ def place(index: Index, request: Request, policy: Policy) -> Ranks | None:
     if not _are_apart(used, counts, request):
         return None
     # 3. Which devices does each member get, and in which order?
-    crews: list[Crew] = []
-    for spot in used:
-        seats = _layout(spot, counts[spot.entry.id], request, policy)
-        if seats is None:
-            return None
-        crews.append(Crew(spot.entry, seats))
-    return Ranks(crews)
+    return Ranks([Crew(spot.entry, _layout(spot, counts[spot.entry.id], request, policy)) for spot in used])
 
 
 def _are_apart(used: list[Spot], counts: dict[HostId, int], request: Request) -> bool:
@@ -51,7 +45,7 @@ def _are_apart(used: list[Spot], counts: dict[HostId, int], request: Request) ->
     return len(places) == len(used) and all(counts[spot.entry.id] == request.group for spot in used)
 
 
-def _layout(spot: Spot, members: int, request: Request, policy: Policy) -> Layout | None:
+def _layout(spot: Spot, members: int, request: Request, policy: Policy) -> Layout:
     if request.share_mib:
         return share_layout(spot.shape, spot.entry, request, policy, members)
     return layout(spot.shape, spot.usable, members, form_of(request))

@@ -6,6 +6,7 @@ Each policy gets the hosts' rooms and the number of groups, which fit; each ends
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from tritium_discovery.device import HostId
@@ -50,15 +51,16 @@ def packed(rooms: Sequence[Room], units: int) -> Take:
         return []
     domain = [room for room in _tightest_rack(rooms, units) if room.units]
     most_first = sorted(domain, key=lambda room: (-room.tight, -room.units, room.host))
-    take: Take = []
-    for position, room in enumerate(most_first):
-        if room.units >= units:
-            fitting = (other for other in most_first[position:] if other.units >= units)
-            take.append((min(fitting, key=lambda other: (-other.tight, other.units, other.host)), units))
-            break
-        take.append((room, room.units))
-        units -= room.units
-    return take
+    filled = accumulate((room.units for room in most_first), initial=0)
+    last = next(
+        n
+        for n, (room, before) in enumerate(zip(most_first, filled, strict=False))
+        if room.units >= units - before
+    )
+    whole, left = most_first[:last], units - sum(room.units for room in most_first[:last])
+    fitting = (room for room in most_first[last:] if room.units >= left)
+    just = min(fitting, key=lambda room: (-room.tight, room.units, room.host))
+    return [*((room, room.units) for room in whole), (just, left)]
 
 
 def _tightest_rack(rooms: Sequence[Room], units: int) -> Sequence[Room]:

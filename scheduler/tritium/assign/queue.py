@@ -26,13 +26,13 @@ def assign_all(
     index = snapshot if isinstance(snapshot, Index) else Index.of(snapshot)
     order = sorted(requests, key=lambda name: (-requests[name].priority, *_size(requests[name]), name))
     best = _in_order(index, requests, order, policy)
-    for _ in range(ORDERS - 1):
+    orders, improved = 1, True
+    while improved and orders < ORDERS:
         refused = [name for name in order if not isinstance(best[name], Assigned)]
         order = sorted(order, key=lambda name: (-requests[name].priority, name not in refused))
         tried = _in_order(index, requests, order, policy)
-        if _placed(requests, tried) <= _placed(requests, best):
-            break
-        best = tried
+        orders, improved = orders + 1, _placed(requests, tried) > _placed(requests, best)
+        best = tried if improved else best
     return best
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from tritium.assign.index import Entry, Index
-from tritium.assign.layout import Shape, layout, room
+from tritium.assign.layout import Shape, choose, room
 from tritium.assign.policies import Policy, Room
 from tritium.assign.rules import form_of, lack
 from tritium.assign.shares import share_rooms, share_seats_fit
@@ -45,7 +45,8 @@ def _whole_spots(shape: Shape, free: int, entries: Iterable[Entry], request: Req
     form = form_of(request)
     usable = free & _suitable(shape, request)
     seated = _seated(shape)
-    seats_fit = seated == 0 or (seated % form.group == 0 and layout(shape, usable, seated, form) is not None)
+    seats_fit = seated * form.devices_each == 0 or choose(shape, usable, seated, form) > 0
+    seats_fit = seats_fit and seated % form.group == 0
     units = _units(shape, usable, request)
     tight = _tight(shape, usable, request) if units * form.group >= request.members else 0
     return [

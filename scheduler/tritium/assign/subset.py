@@ -78,6 +78,8 @@ def grown_set(costs: Costs, devices: tuple[int, ...], size: int) -> tuple[int, .
     >>> grown_set(((0, 9, 50), (9, 0, 50), (50, 50, 0)), (0, 1, 2), 2)
     (0, 1)
     """
+    if size == 0:
+        return ()
     grown = []
     for first in devices:
         taken, price = [first], 0
