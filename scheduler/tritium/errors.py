@@ -141,4 +141,4 @@ class ModelFailed(TritiumError):
         self.device = device
         self.cause = cause
         self.trace = trace
-        super().__init__(f"inference task {task} on {device} failed: {cause}")
+        super().__init__(f"inference task {task} on {device}: {cause}")

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tritium.assign import Assigned, Unassignable, assign
@@ -20,7 +21,7 @@ from tritium.assign.types import Member, Request
 from tritium.errors import CannotHold, Unplaceable
 from tritium.spark.environment import changed
 from tritium.spark.inventory import TaskView, refreshed, snapshot_of, task_view
-from tritium_discovery import Device, DeviceHeld, Hold, holds
+from tritium_discovery import Device, DeviceHeld, Hold, Uuid, holds
 
 if TYPE_CHECKING:
     from pyspark import TaskContext
@@ -70,11 +71,13 @@ def hold(
         Unplaceable: the assigner refused.
         DiscoveryError: the host's devices cannot be read, or are not those that Spark was told of.
     """
-    _refuse_after_cuda()
+    bound = _cuda.bound(request.devices_each)
     granted = _task_context().resources().get("gpu")
     addresses = tuple(granted.addresses) if granted is not None else None
     give_up_at = time.monotonic() + wait_s
     view = task_view(addresses, environ=os.environ)
+    if bound:
+        view = replace(view, pool=tuple(uuid for uuid in view.pool if uuid in bound))
     while isinstance(taken := _take(view, request, policy, what), str):
         if time.monotonic() > give_up_at:
             raise CannotHold(f"{what} waited {wait_s:.0f} s for a device: {taken}")
@@ -83,7 +86,10 @@ def hold(
     by_uuid = {device.uuid: device for device in view.inventory.devices}
     visible = {"CUDA_VISIBLE_DEVICES": ",".join(taken.uuids), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     with taken, changed(visible):
-        yield tuple(by_uuid[uuid] for uuid in taken.uuids), view
+        try:
+            yield tuple(by_uuid[uuid] for uuid in taken.uuids), view
+        finally:
+            _cuda.remember(taken.uuids)
 
 
 def _take(view: TaskView, request: Request, policy: str, what: str) -> Hold | str:
@@ -119,11 +125,31 @@ def _task_context() -> TaskContext:
     return context
 
 
-def _refuse_after_cuda() -> None:
-    """CUDA reads its variables once per process: later they would be set and do nothing."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        raise CannotHold(
-            f"CUDA is already initialised in this Python worker (pid {os.getpid()}), so it would not heed the "
-            "choice of devices: use CUDA only inside the block, and set spark.python.worker.reuse=false"
-        )
+class _Cuda:
+    """What CUDA in this process was shown when it was initialised: it reads its variables only once."""
+
+    sees: tuple[Uuid, ...] = ()
+
+    def bound(self, devices_each: int) -> tuple[Uuid, ...]:
+        """The only devices that may be shown now, because CUDA saw them before; empty if it never looked."""
+        if not self._initialised():
+            return ()
+        if len(self.sees) != devices_each:
+            raise CannotHold(
+                f"CUDA is already initialised in this Python worker (pid {os.getpid()}) and would not heed "
+                "the choice of devices: use it only inside the block, or set spark.python.worker.reuse=false"
+            )
+        return self.sees
+
+    def remember(self, shown: tuple[Uuid, ...]) -> None:
+        """Note what was shown in a block, in case CUDA looked."""
+        if self._initialised():
+            self.sees = shown
+
+    def _initialised(self) -> bool:
+        torch = sys.modules.get("torch")
+        return torch is not None and bool(torch.cuda.is_initialized())
+
+
+_cuda = _Cuda()
+"""Python workers are used again for other tasks (``spark.python.worker.reuse``), CUDA and all."""

@@ -1,0 +1,45 @@
+"""Decides where one batch of rows ends and the next begins: the model's size, not Arrow's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["rebatch"]
+
+
+def rebatch(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """Cut and join ``batches`` so that each has ``rows`` rows, the last perhaps fewer, in the same order.
+
+    Rows are copied only where a batch is joined from several.
+
+    >>> import pyarrow as pa
+    >>> numbers = [pa.RecordBatch.from_pydict({"n": part}) for part in ([1, 2, 3], [], [4, 5])]
+    >>> [batch.column("n").to_pylist() for batch in rebatch(numbers, 2)]
+    [[1, 2], [3, 4], [5]]
+    """
+    waiting: list[pa.RecordBatch] = []
+    missing = rows
+    for batch in batches:
+        start = 0
+        while batch.num_rows - start >= missing:
+            yield _joined([*waiting, batch.slice(start, missing)])
+            start += missing
+            waiting, missing = [], rows
+        if start < batch.num_rows:
+            waiting.append(batch.slice(start))
+            missing -= batch.num_rows - start
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    if len(parts) == 1:
+        return parts[0]
+    columns = [pa.concat_arrays([part.column(at) for part in parts]) for at in range(parts[0].num_columns)]
+    return pa.RecordBatch.from_arrays(columns, schema=parts[0].schema)

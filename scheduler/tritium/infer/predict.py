@@ -1,0 +1,127 @@
+"""``tritium.predict``: a model's answers as new columns of a DataFrame, each task on a device of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tritium.assign import POLICIES
+from tritium.assign.types import Request
+from tritium.errors import BadSpec
+from tritium.infer.task import InferenceTask
+from tritium.spark.profile import resource_profile
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import DataFrame
+    from pyspark.sql.types import StructType
+
+__all__ = ["predict"]
+
+
+def predict(
+    df: DataFrame,
+    *,
+    model: Callable[..., Any],
+    input: Sequence[str] | None = None,  # noqa: A002  the word that predict_batch_udf's users know
+    output: str = "prediction double",
+    batch_size: int = 256,
+    min_memory_mib: int = 0,
+    product: str | None = None,
+    policy: str = "packed",
+    wait_s: float = 60.0,
+    model_path: Path | None = None,
+    report: Path | None = None,
+) -> DataFrame:
+    """Add a model's predictions to a batch DataFrame: all of its columns and rows stay, in their order.
+
+    Every task with rows holds one device for its length, chosen by the assigner among those of its
+    executor, and calls ``model(device)`` once, or ``model(device, model_path)``: it returns a function
+    from ``{column: array}`` to ``{output column: array}``, or to one array if there is one output column.
+    Inside both CUDA sees that device only, as ``cuda:0``. Arrays are as ``tritium.columns`` describes:
+    numbers 1-D, lists of equal length 2-D, read-only.
+
+    Args:
+        df: the rows; its partitions become the tasks.
+        model: loads the model onto a `Device`.
+        input: columns that the model gets; ``None``: all.
+        output: names and types of the new columns, e.g. ``"label int, scores array<float>"``.
+        batch_size: rows per call, across the batches that Spark delivers; the last call may have fewer.
+        min_memory_mib: memory that a device must have.
+        product: part of the product name that a device must carry, e.g. ``A100``.
+        policy: how the assigner chooses: a name in ``tritium.assign.POLICIES``.
+        wait_s: how long a task waits for a device that somebody still holds.
+        model_path: where the model's files are, for every executor.
+        report: a folder that driver and executors share, for `read_reports` after the run.
+
+    Raises:
+        BadSpec: an argument is wrong; all wrong ones are named. What goes wrong in tasks shows when the
+            result is used: inside a block of `failures` it is one clear error.
+    """
+    names = tuple(df.columns if input is None else input)
+    added, problems = _fields(output)
+    problems += _problems(df, names, added, batch_size=batch_size, policy=policy)
+    if problems:
+        raise BadSpec("predict", problems)
+    if report is not None:
+        report.mkdir(parents=True, exist_ok=True)
+    from pyspark.sql.types import StructType
+
+    task = InferenceTask(
+        model=model,
+        model_path=model_path,
+        input=names,
+        output=tuple((field.name, _arrow_type(df, field.dataType)) for field in added.fields),
+        batch_size=batch_size,
+        request=Request(members=1, kind="replicas", min_memory_mib=min_memory_mib, product=product),
+        policy=policy,
+        wait_s=wait_s,
+        report=report,
+    )
+    schema = StructType([*df.schema.fields, *added.fields])
+    return df.mapInArrow(task, schema, profile=resource_profile(df.sparkSession, gpus=1))
+
+
+def _fields(output: str) -> tuple[StructType, list[str]]:
+    """The output columns, or what is wrong with their declaration."""
+    from pyspark.errors import PySparkException
+    from pyspark.sql.types import StructType
+
+    try:
+        fields = StructType.fromDDL(output)
+    except PySparkException as err:
+        first = str(err).strip().partition("\n")[0]
+        return StructType([]), [f"output: {output!r} declares no columns: {first}"]
+    if not isinstance(fields, StructType):
+        return StructType([]), [f"output: {output!r} is a type without a name; say 'prediction {output}'"]
+    return fields, []
+
+
+def _problems(
+    df: DataFrame, names: Sequence[str], added: StructType, *, batch_size: int, policy: str
+) -> list[str]:
+    known = ", ".join(df.columns)
+    problems = [
+        f"input: there is no column {name!r}; there are {known}" for name in names if name not in df.columns
+    ]
+    problems += [
+        f"output: there is a column {name!r} already; drop it or choose another name"
+        for name in added.names
+        if name in df.columns
+    ]
+    if batch_size < 1:
+        problems.append(f"batch_size: expected an integer >= 1, got {batch_size!r}")
+    if policy not in POLICIES:
+        problems.append(f"policy: {policy!r} is unknown; there are {', '.join(sorted(POLICIES))}")
+    if df.isStreaming:
+        problems.append("df: it is a stream; predict works on batch DataFrames")
+    return problems
+
+
+def _arrow_type(df: DataFrame, kind: Any) -> pa.DataType:
+    """The exact Arrow type that Spark expects for a column (``ArrowUtils.toArrowType``)."""
+    from pyspark.sql.pandas.types import to_arrow_type
+
+    large = df.sparkSession.conf.get("spark.sql.execution.arrow.useLargeVarTypes", "false") == "true"
+    return to_arrow_type(kind, prefers_large_types=large)
