@@ -19,12 +19,12 @@ from tritium.pipeline.results import (
     Trained,
     Verified,
 )
-from tritium.pipeline.run import Edges, Heard
+from tritium.pipeline.run import Advanced, Edges, Heard
 from tritium.pipeline.spec import Infer, Train, Verify
 
 __all__ = ["Clock", "Ears", "FakeEngine", "Killed", "KillingDisk", "edges"]
 
-_DEVICE = DeviceUse(uuid="GPU-0", address=0, product="NVIDIA A100", memory_mib=40960)
+_DEVICE = DeviceUse(uuid="GPU-0", product="NVIDIA A100")
 
 
 class Killed(BaseException):
@@ -55,6 +55,9 @@ class Ears:
     def hears(self, stage: StageName, told: Told) -> None:
         assert stage == "train"
         self.told.append(told)
+
+    def advances(self, stage: StageName, *, done: int, total: int) -> None:
+        self.said.append(f"{stage} {done}/{total}")
 
     def ends(self, stage: StageName, sentence: str) -> None:
         self.said.append(f"{stage} {sentence}")
@@ -109,7 +112,7 @@ class FakeEngine:
         assert (model / "model.txt").read_text() == self.model
         return Verified(metrics={"accuracy": self.accuracy, "loss": 0.1})
 
-    def infer(self, stage: Infer, *, code: Path, model: Path, into: Path) -> Predicted:
+    def infer(self, stage: Infer, *, code: Path, model: Path, into: Path, advanced: Advanced) -> Predicted:
         assert (code / f"{stage.run.module}.py").exists()
 
         def half() -> None:
@@ -117,6 +120,7 @@ class FakeEngine:
             (into / "part-0.parquet").write_text("hal")
 
         self._begin("infer", half)
+        advanced(1, 2)
         into.mkdir()
         for part in (0, 1):
             (into / f"part-{part}.parquet").write_text(f"{(model / 'model.txt').read_text()} {part}")

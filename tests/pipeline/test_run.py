@@ -42,6 +42,7 @@ def test_a_run_trains_verifies_and_infers_in_this_order(pipeline: Pipeline, tmp_
         "verify begins (0)",
         "verify finished in 1.0 s",
         "infer begins (0)",
+        "infer 1/2",
         "infer finished in 1.0 s",
     ]
     assert read(tmp_path / "out/predictions") == {

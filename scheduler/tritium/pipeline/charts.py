@@ -14,6 +14,7 @@ __all__ = ["curve", "meter", "timeline_svg"]
 
 _NARROWEST_LABEL = 7.0
 """Percent of the axis that a bar must have to bear its label."""
+_NARROWEST_ON_A_PHONE = 22.0
 _RULES = {0: "grid", 50: "grid", 100: "base"}
 """The horizontal lines of a chart, by percent from its top."""
 
@@ -46,11 +47,12 @@ def _mark(at: float, text: str, kind: str, *, y: int = 14) -> str:
 
 def _bar(bar: Bar) -> str:
     label = ""
+    short = " short" if bar.length < _NARROWEST_ON_A_PHONE else ""
     if bar.length >= _NARROWEST_LABEL:
         middle = f"{bar.start + bar.length / 2:.2f}%"
         label = f'<text x="{middle}" y="18" text-anchor="middle">{escape(bar.label)}</text>'
     return (
-        f'<g class="bar {bar.kind}"><title>{escape(f"{bar.label}: {bar.title}")}</title>'
+        f'<g class="bar {bar.kind}{short}"><title>{escape(f"{bar.label}: {bar.title}")}</title>'
         f'<rect x="{bar.start:.2f}%" y="3" width="{bar.length:.2f}%" height="22" rx="3"/>{label}</g>'
     )
 

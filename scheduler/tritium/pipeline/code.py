@@ -1,20 +1,17 @@
-"""The edge to the user's code: which files it is, whether it imports, and how it is called where it runs."""
+"""The edge to the user's code in the driver: which files it is, and whether it imports."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tritium.pipeline.spec import Target
 
-__all__ = ["Remote", "TooMuchCode", "python_files", "wrong_targets"]
+__all__ = ["TooMuchCode", "python_files", "wrong_targets"]
 
 _MOST_FILES = 2_000
 _IMPORT_LIMIT_S = 120.0
@@ -76,36 +73,3 @@ def wrong_targets(folder: Path, targets: Mapping[str, Target]) -> Sequence[str]:
         how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
         return [f"spec.code.path: importing the modules in {folder} ended the process ({how})"]
     return [str(problem) for problem in problems]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remote:
-    """A function of the user's that is imported where it is called: in a rank or a model's process."""
-
-    folder: Path
-    target: Target
-
-    def load(self) -> Any:
-        """Import the module and return the function."""
-        _enter(self.folder)
-        return getattr(importlib.import_module(self.target.module), self.target.function)
-
-
-_entered: list[str] = []
-"""The one folder whose modules this process imports."""
-
-
-def _enter(folder: Path) -> None:
-    """Put a folder before everything else on the path.
-
-    A Python worker may have served another version of the same code before: its modules must go.
-    """
-    if str(folder) in _entered:
-        return
-    for old in _entered:
-        sys.path.remove(old)
-        for name, module in list(sys.modules.items()):
-            if str(getattr(module, "__file__", "")).startswith(old + os.sep):
-                del sys.modules[name]
-    _entered[:] = [str(folder)]
-    sys.path.insert(0, str(folder))

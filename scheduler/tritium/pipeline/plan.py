@@ -1,38 +1,38 @@
-"""Decides what would run where: a pipeline and a snapshot of the devices in, placements or reasons out.
+"""Decides what would run where: a pipeline and the devices of this machine in, placements or reasons out.
 
-It asks the same assigner that the gang and the inference job ask when they run, and chooses nothing
-itself.
+It asks the same assigner that gangs and inference ask when they run, and chooses no device itself.
+What it decides is the shape of the local session: how many Workers share the devices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
-from tritium.assign import Assigned, Decision, Pool, Request, Snapshot, assign
+from tritium.assign import Assigned, Decision, Host, Pool, Request, Snapshot, Unassignable, assign
 from tritium.errors import Unplaceable
 from tritium.pipeline.results import StageName
 from tritium.pipeline.spec import Pipeline
-from tritium.pipeline.table import table
-from tritium_discovery import Device, Link, LinkKind, Uuid
+from tritium_discovery import Device, Inventory, Link, LinkKind, Uuid
 
-__all__ = ["Outlook", "Plan", "StagePlan", "as_data", "as_text", "plan", "require", "why"]
+__all__ = ["POLICY", "Plan", "StagePlan", "Survey", "plan", "require", "why"]
 
 POLICY = "packed"
+"""The gang's and the inference job's default."""
+
+_WORKERS = (2, 1)
+"""Two Workers show that devices are told apart between them; one has room for larger members."""
+_LEAST_CORES = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
-    """The devices that a pipeline may count on, as they are before it starts."""
+class Survey:
+    """The devices of this machine, as they are before a pipeline starts."""
 
-    hostname: str
-    machine: str | None
-    """The emulated machine, ``None`` on real hardware."""
-    snapshot: Snapshot
-    replicas: int
-    """Tasks that Spark will run at once in inference, so models that may be loaded side by side."""
+    inventory: Inventory
+    taken: Mapping[Uuid, str]
+    """Devices in use or promised to others, and whose they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,7 @@ class StagePlan:
 
     stage: StageName
     request: Request
+    snapshot: Snapshot
     decision: Decision
 
     @property
@@ -48,7 +49,7 @@ class StagePlan:
         """The request in words."""
         request = self.request
         if request.kind == "replicas":
-            asked = f"{_count(request.members, 'replica')} of the model, one device each"
+            asked = f"{_count(request.members, 'replica')} of the model with 1 device each"
         elif request.devices_each == 0:
             asked = f"{_count(request.members, 'rank')} on the CPU"
         else:
@@ -61,151 +62,127 @@ class Plan:
     """What would run where."""
 
     name: str
-    outlook: Outlook
+    survey: Survey
+    workers: int
+    """Workers of the local session, with one executor each."""
+    cores: int
+    """Cores of each."""
     stages: tuple[StagePlan, ...]
 
 
-def plan(pipeline: Pipeline, outlook: Outlook) -> Plan:
-    """Place the stages that use devices. Each gets all of them: the one before has given its own back."""
-    gpu = pipeline.train.gpu
-    requests: dict[StageName, Request] = {
-        "train": Request(
-            members=pipeline.train.ranks, devices_each=gpu.per_rank, min_memory_mib=gpu.min_memory_mib
-        )
-    }
-    if pipeline.infer is not None:
-        memory = pipeline.infer.gpu.min_memory_mib
-        requests["infer"] = Request(members=outlook.replicas, kind="replicas", min_memory_mib=memory)
-    stages = tuple(
-        StagePlan(stage=stage, request=request, decision=assign(outlook.snapshot, request, POLICY))
-        for stage, request in requests.items()
-    )
-    return Plan(name=pipeline.name, outlook=outlook, stages=stages)
+def plan(pipeline: Pipeline, survey: Survey) -> Plan:
+    """Place the stages that use devices. Each may use all: the one before has given its own back."""
+    plans = [_with_workers(pipeline, survey, workers) for workers in _WORKERS]
+    return next((each for each in plans if all(_fits(stage) for stage in each.stages)), plans[-1])
 
 
 def require(planned: Plan) -> None:
-    """Let a plan pass in which every stage has its devices.
+    """Let a plan pass in which every stage can have its devices, now or when they are given back.
 
     Raises:
-        Unplaceable: a stage has not; with the assigner's reasons.
+        Unplaceable: a stage never can; with the assigner's reasons.
     """
     for stage in planned.stages:
-        if not isinstance(stage.decision, Assigned):
-            reasons = [
-                f"{reason.where}: {reason.sentence}".removeprefix(": ") for reason in stage.decision.reasons
-            ]
-            raise Unplaceable(f"spec.{stage.stage}: {stage.asks}; the assigner refused:", reasons)
-
-
-def as_data(planned: Plan) -> dict[str, Any]:
-    """Return a plan for programs."""
-    devices = _devices(planned.outlook.snapshot)
-    return {
-        "pipeline": planned.name,
-        "host": planned.outlook.hostname,
-        "emulatedMachine": planned.outlook.machine,
-        "policy": POLICY,
-        "stages": [
-            {
-                "stage": stage.stage,
-                "asks": stage.asks,
-                "why": list(why(planned, stage)),
-                "members": [
-                    {
-                        "rank": member.rank,
-                        "localRank": member.local_rank,
-                        "groupRank": member.group_rank,
-                        "host": member.host,
-                        "pool": member.pool,
-                        "devices": [
-                            {"uuid": uuid, "address": devices[uuid].address, "product": devices[uuid].product}
-                            for uuid in member.devices
-                        ],
-                    }
-                    for member in stage.decision.placement.members
-                ],
-            }
-            for stage in planned.stages
-            if isinstance(stage.decision, Assigned)
-        ],
-    }
-
-
-def as_text(planned: Plan) -> str:
-    """Return a plan for people; the stages that use no device are in it too."""
-    emulated = f", devices emulated ({planned.outlook.machine})" if planned.outlook.machine else ""
-    lines = [f"pipeline {planned.name} on {planned.outlook.hostname}{emulated}"]
-    for stage in planned.stages:
-        rows = list(_rows(planned, stage))
-        lines += ["", f"{stage.stage}: {stage.asks}", *table(_HEAD[stage.stage], rows, indent="  ")]
-        lines += [f"  why: {sentence}" for sentence in why(planned, stage)]
-    return "\n".join(lines)
-
-
-_HEAD: Mapping[StageName, tuple[str, ...]] = {
-    "train": ("rank", "where", "address", "device", "product"),
-    "infer": ("replica", "where", "address", "device", "product"),
-}
-
-
-def _rows(planned: Plan, stage: StagePlan) -> Iterator[tuple[str, ...]]:
-    devices = _devices(planned.outlook.snapshot)
-    if not isinstance(stage.decision, Assigned):
-        return
-    for member in stage.decision.placement.members:
-        if not member.devices:
-            yield (str(member.rank), member.pool, "-", "CPU", "-")
-        for uuid in member.devices:
-            device = devices[uuid]
-            yield (str(member.rank), member.pool, str(device.address), uuid, device.product)
+        if isinstance(stage.decision, Unassignable):
+            reasons = tuple(_reasons(stage.decision))
+            raise Unplaceable(f"spec.{stage.stage}: {stage.asks} cannot be had here:", reasons)
 
 
 def why(planned: Plan, stage: StagePlan) -> Iterator[str]:
-    """Yield what spoke for the chosen devices and against the others."""
+    """Yield what spoke for the chosen devices and against the others, or what is in the way."""
     if not isinstance(stage.decision, Assigned):
+        yield from _reasons(stage.decision)
         return
     chosen = [uuid for member in stage.decision.placement.members for uuid in member.devices]
     if not chosen:
         yield "ranks that compute on the CPU need no device"
         return
-    every = _devices(planned.outlook.snapshot)
-    pools = [pool for host in planned.outlook.snapshot.hosts for pool in host.pools]
-    usable = [device for device in every.values() if not _against(device, pools, stage.request)]
-    yield f"policy {POLICY}, {len(chosen)} of {len(usable)} devices that qualify"
+    devices = planned.survey.inventory.devices
+    against = {device.uuid: _against(device, planned.survey, stage.request) for device in devices}
+    fit = sum(not sentence for sentence in against.values())
+    yield f"policy {POLICY}: {len(chosen)} of {_count(fit, 'device')} that qualify"
     if stage.request.kind == "gang":
-        yield from _joined(planned.outlook.snapshot, chosen)
-    for device in every.values():
-        if reason := _against(device, pools, stage.request):
-            yield f"not {device.uuid}: {reason}"
+        yield from _joined(planned.survey.inventory.links, chosen)
+    yield from (f"not {uuid}: {sentence}" for uuid, sentence in against.items() if sentence)
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def _with_workers(pipeline: Pipeline, survey: Survey, workers: int) -> Plan:
+    train, infer = pipeline.train, pipeline.infer
+    cores = max(_LEAST_CORES, -(-train.ranks // workers))
+    gang = Request(
+        members=train.ranks, devices_each=train.gpu.per_rank, min_memory_mib=train.gpu.min_memory_mib
+    )
+    stages = [_placed("train", gang, _snapshot(survey, workers, members=train.ranks))]
+    if infer is not None:
+        # Spark runs as many inference tasks at once as an executor has cores and devices for.
+        tasks = max(1, workers * min(cores, len(_usable(survey)) // workers))
+        replicas = Request(members=tasks, kind="replicas", min_memory_mib=infer.gpu.min_memory_mib)
+        stages.append(_placed("infer", replicas, _snapshot(survey, workers, members=tasks)))
+    return Plan(name=pipeline.name, survey=survey, workers=workers, cores=cores, stages=tuple(stages))
 
 
-def _against(device: Device, pools: list[Pool], request: Request) -> str:
-    holder = next((pool.held[device.uuid] for pool in pools if device.uuid in pool.held), None)
+def _placed(stage: StageName, request: Request, snapshot: Snapshot) -> StagePlan:
+    return StagePlan(
+        stage=stage, request=request, snapshot=snapshot, decision=assign(snapshot, request, POLICY)
+    )
+
+
+def _snapshot(survey: Survey, workers: int, *, members: int) -> Snapshot:
+    """Share the devices out as gpu-discover does among Workers, and the tasks as Spark does: in turn.
+
+    What nobody may use stands in a pool of its own, so that the assigner can say why; and so that it
+    can say what one Worker lacks, that one takes what it can.
+    """
+    usable = _usable(survey)
+    share = len(usable) // workers
+    pools = [
+        Pool(
+            name=f"executor {number}",
+            devices=usable[number * share : (number + 1) * share],
+            seats=None if workers == 1 else members // workers + (number < members % workers),
+        )
+        for number in range(workers)
+    ]
+    rest = tuple(device for device in survey.inventory.devices if device not in usable)
+    if rest:
+        pools.append(Pool(name="out of use", devices=rest, held=survey.taken, seats=0))
+    inventory = survey.inventory
+    return Snapshot(hosts=(Host(id=inventory.host, pools=tuple(pools), links=inventory.links),))
+
+
+def _usable(survey: Survey) -> tuple[Device, ...]:
+    devices = survey.inventory.devices
+    return tuple(device for device in devices if device.healthy and device.uuid not in survey.taken)
+
+
+def _fits(stage: StagePlan) -> bool:
+    return isinstance(stage.decision, Assigned)
+
+
+def _reasons(decision: Decision) -> Sequence[str]:
+    if isinstance(decision, Assigned):
+        return ()
+    return [f"{reason.where}: {reason.sentence}".removeprefix(": ") for reason in decision.reasons]
+
+
+def _against(device: Device, survey: Survey, request: Request) -> str:
     if not device.healthy:
         return "; ".join(device.troubles)
-    if holder is not None:
-        return f"held by {holder}"
+    if device.uuid in survey.taken:
+        return survey.taken[device.uuid]
     if device.memory_mib < request.min_memory_mib:
         return f"{device.memory_mib} MiB, {request.min_memory_mib} needed"
     return ""
 
 
-def _joined(snapshot: Snapshot, chosen: list[Uuid]) -> Iterator[str]:
-    """Say how fast the chosen devices of each host reach each other: by the slowest pair."""
-    for host in snapshot.hosts:
-        own = {device.uuid for pool in host.pools for device in pool.devices}
-        pairs = combinations(sorted(own & set(chosen)), 2)
-        links = [host.links.get(pair, Link(kind=LinkKind.SYS)) for pair in pairs]
-        if links:
-            slowest = min(links)
-            lanes = f" x{slowest.lanes}" if slowest.lanes else ""
-            yield f"the devices reach each other over {slowest.kind.name}{lanes} at the slowest"
+def _joined(links: Mapping[tuple[Uuid, Uuid], Link], chosen: Sequence[Uuid]) -> Iterator[str]:
+    """Say how fast the chosen devices reach each other: as fast as the slowest pair."""
+    pairs = [links.get(pair, Link(kind=LinkKind.SYS)) for pair in combinations(sorted(chosen), 2)]
+    if pairs:
+        slowest = min(pairs)
+        lanes = f" of {slowest.lanes} lanes" if slowest.lanes else ""
+        yield f"they reach each other over {slowest.kind.name}{lanes}"
 
 
-def _devices(snapshot: Snapshot) -> Mapping[Uuid, Device]:
-    found = (device for host in snapshot.hosts for pool in host.pools for device in pool.devices)
-    return {device.uuid: device for device in found}
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

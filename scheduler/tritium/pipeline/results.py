@@ -35,9 +35,7 @@ class DeviceUse:
     """A device that something ran on."""
 
     uuid: str
-    address: int
     product: str
-    memory_mib: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +149,7 @@ def to_json(value: Any) -> str:
 def from_json(kind: type[_T], text: str) -> _T:
     """Read a record back.
 
-    >>> device = DeviceUse(uuid="GPU-1", address=0, product="T4", memory_mib=15360)
+    >>> device = DeviceUse(uuid="GPU-1", product="T4")
     >>> from_json(DeviceUse, to_json(device)) == device
     True
 

@@ -23,14 +23,18 @@ from tritium.pipeline.sink import ParquetSink
 from tritium.pipeline.spec import Infer, Pipeline, Train, Verify
 from tritium.pipeline.state import AlreadyRunning, State, alone, key_of
 from tritium.pipeline.store import ObjectId, Store
+from tritium_discovery import DiscoveryError
 
-__all__ = ["Edges", "Engine", "Heard", "Run", "Watcher", "root_of", "run"]
+__all__ = ["Advanced", "Edges", "Engine", "Heard", "Run", "Watcher", "root_of", "run"]
 
 _WORTH_A_RETRY = (RankFailed, GangLost, TooSlow, SparkFailed)
 """What may be different next time; a refusal, a wrong file or a cancel will not be."""
 
 Heard = Callable[[int, Mapping[str, float | str]], None]
 """Is called with a rank and what it reported."""
+
+Advanced = Callable[[int, int], None]
+"""Is called with how many tasks are done, and how many there are."""
 
 
 class Engine(Protocol):
@@ -42,7 +46,7 @@ class Engine(Protocol):
     def verify(self, stage: Verify, *, code: Path, model: Path) -> Verified:
         """Measure the model."""
 
-    def infer(self, stage: Infer, *, code: Path, model: Path, into: Path) -> Predicted:
+    def infer(self, stage: Infer, *, code: Path, model: Path, into: Path, advanced: Advanced) -> Predicted:
         """Write predictions into a folder that does not exist yet."""
 
 
@@ -54,6 +58,9 @@ class Watcher(Protocol):
 
     def hears(self, stage: StageName, told: Told) -> None:
         """Pass on what a rank reported."""
+
+    def advances(self, stage: StageName, *, done: int, total: int) -> None:
+        """Say how many of a stage's tasks are done."""
 
     def ends(self, stage: StageName, sentence: str) -> None:
         """Say how an attempt at a stage ended, or that it need not run."""
@@ -81,7 +88,7 @@ class Run:
     """Those that this run did; the others were finished before."""
     failed: Mapping[StageName, tuple[Failed, ...]] = field(default_factory=dict)
     """The attempts at the stage that this run gave up."""
-    error: TritiumError | None = None
+    error: TritiumError | DiscoveryError | None = None
     """Why it gave up."""
 
 
@@ -98,12 +105,12 @@ def run(pipeline: Pipeline, *, edges: Edges, fresh: bool = False) -> Run:
     """
     with alone(root_of(pipeline), what=f"pipeline {pipeline.name}"), ExitStack() as opened:
         at_work = _AtWork(pipeline, edges=edges, opened=opened)
-        error: TritiumError | None = None
+        error: TritiumError | DiscoveryError | None = None
         try:
             at_work.run(fresh=fresh)
         except AlreadyRunning:
             raise
-        except TritiumError as err:
+        except (TritiumError, DiscoveryError) as err:
             error = err
         except OSError as err:
             error = CannotPublish(f"pipeline {pipeline.name}: {err}")
@@ -204,10 +211,13 @@ class _AtWork:
         self._done("verify", key, attempt)
 
     def _infer(self, stage: Infer, sink: ParquetSink, code: ObjectId, model: ObjectId) -> None:
+        def advanced(done: int, total: int) -> None:
+            self._edges.watcher.advances("infer", done=done, total=total)
+
         def attempt() -> _Left:
             into = sink.begin()
             paths = {"code": self._store.path(code), "model": self._store.path(model)}
-            predicted = self._started().infer(stage, into=into, **paths)
+            predicted = self._started().infer(stage, into=into, advanced=advanced, **paths)
             return _Left(output=sink.keep(into), predicted=predicted)
 
         key = key_of(stage=asdict(stage), code=code, source=identity(stage.source), model=model)

@@ -123,11 +123,11 @@ def _bar(axis: Axis, kind: Kind, span: tuple[float, float], *, label: str, title
 
 
 def _device_lanes(axis: Axis, records: Mapping[StageName, Record]) -> Iterator[Lane]:
-    lanes: dict[tuple[str, str, int, str], list[Bar]] = {}
+    lanes: dict[tuple[str, str, str], list[Bar]] = {}
     for executor, host, device, bar in _uses(axis, records):
-        lanes.setdefault((executor, host, device.address, device.uuid), []).append(bar)
-    for (executor, _, address, uuid), bars in sorted(lanes.items()):
-        yield Lane(label=f"{executor} · gpu {address}", detail=uuid, bars=tuple(bars))
+        lanes.setdefault((host, executor, device.uuid), []).append(bar)
+    for (host, executor, uuid), bars in sorted(lanes.items()):
+        yield Lane(label=f"{executor} on {host}", detail=uuid, bars=tuple(bars))
 
 
 def _uses(axis: Axis, records: Mapping[StageName, Record]) -> Iterator[tuple[str, str, DeviceUse, Bar]]:

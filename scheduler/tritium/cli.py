@@ -1,0 +1,165 @@
+"""The command ``tritium``: parses, calls, prints. Data goes to stdout, everything else to stderr.
+
+Exit codes: 0 done, 1 a bug of Tritium's, 2 bad usage, 10 to 24 what gpu-discover says about the devices,
+31 and up one for each cause in `tritium.errors`, 130 ended by Ctrl-C. The README lists them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tritium.errors import TritiumError
+from tritium_discovery import DiscoveryError
+
+if TYPE_CHECKING:
+    from tritium.pipeline.report import Story
+
+__all__ = ["main"]
+
+_INTERRUPTED = 130
+_MACHINE = click.option(
+    "--machine", metavar="NAME", help="Emulate this machine's devices, e.g. dgx-a100 (else TRITIUM_MACHINE)."
+)
+_OUTPUT = click.option(
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Format of stdout.",
+)
+_WORKDIR = click.option(
+    "--workdir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep models, state and reports here, not where spec.storage says.",
+)
+_FILE = click.argument("file", type=click.Path(path_type=Path))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``tritium`` and return its exit code."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    debug = "--debug" in arguments
+    try:
+        result = _tritium.main(args=arguments, prog_name="tritium", standalone_mode=False)
+    except click.ClickException as err:
+        err.show()
+        return err.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("tritium: interrupted", err=True)
+        return _INTERRUPTED
+    except (TritiumError, DiscoveryError) as err:
+        if debug:
+            raise
+        click.echo(f"tritium: {err}", err=True)
+        return err.exit_code
+    return result if isinstance(result, int) else 0
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(metadata.version("tritium"), message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def _tritium(*, debug: bool) -> None:
+    """Decide which accelerator each Spark task holds, for training and for inference."""
+    del debug  # read in main, which has to know it before anything can fail
+
+
+@_tritium.command()
+@_FILE
+@_MACHINE
+@_OUTPUT
+def plan(*, file: Path, machine: str | None, output: str) -> None:
+    """Show what would run where, and why, without running it."""
+    _needs_spark_extra()
+    from tritium.pipeline.load import load
+    from tritium.pipeline.plan import require
+    from tritium.pipeline.plan_view import as_data, as_text
+    from tritium.pipeline.start import planned
+
+    foreseen = planned(load(file), machine=machine)
+    require(foreseen)
+    click.echo(_json(as_data(foreseen)) if output == "json" else as_text(foreseen))
+
+
+@_tritium.command()
+@_FILE
+@_MACHINE
+@click.option("--master", metavar="URL", help="Run on this Spark master, not on a cluster of our own here.")
+@_WORKDIR
+@click.option("--fresh", is_flag=True, help="Run every stage again, finished or not.")
+@_OUTPUT
+def run(
+    *,
+    file: Path,
+    machine: str | None,
+    master: str | None,
+    workdir: Path | None,
+    fresh: bool,
+    output: str,
+) -> None:
+    """Train, verify and infer; goes on where an earlier run was stopped."""
+    _needs_spark_extra()
+    from tritium.pipeline.load import load
+    from tritium.pipeline.start import start
+
+    pipeline = load(file, storage=workdir)
+    _tell(start(pipeline, machine=machine, master=master, fresh=fresh, stream=sys.stderr), output)
+
+
+@_tritium.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=Path("out/demo"))
+@click.option(
+    "--machine", metavar="NAME", default="dgx-a100", show_default=True, help="The machine to emulate."
+)
+def demo(*, folder: Path, machine: str) -> None:
+    """Run the pipeline that ships with Tritium on handwritten digits and emulated devices, in FOLDER."""
+    _needs_spark_extra()
+    from tritium.demo import prepare, say_what_happened
+    from tritium.pipeline.load import load
+    from tritium.pipeline.start import start
+
+    file, again = prepare(folder, say=_say)
+    story = start(load(file), machine=machine, master=None, fresh=again, stream=sys.stderr)
+    _tell(story, "text")
+    say_what_happened(story, folder, say=_say, show=click.echo)
+
+
+def _needs_spark_extra() -> None:
+    """Refuse in a sentence where only the small base install is there."""
+    try:
+        metadata.version("pyspark")
+        metadata.version("rich")
+    except metadata.PackageNotFoundError as err:
+        message = f"{err.name} is not installed; pipelines need it: pip install 'tritium[spark]'"
+        raise click.UsageError(message) from err
+
+
+def _tell(story: Story, output: str) -> None:
+    """Print what a run led to, and raise what stopped it."""
+    from tritium.pipeline.run_view import as_data, as_text
+    from tritium.pipeline.start import report_of
+
+    report = report_of(story.pipeline)
+    if story.run.records:
+        click.echo(_json(as_data(story, report=report)) if output == "json" else as_text(story))
+    _say(f"report: {report}")
+    if story.run.error is not None:
+        raise story.run.error
+
+
+def _say(sentence: str) -> None:
+    click.echo(sentence, err=True)
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data, indent=2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""The edge to Spark: runs the stages with the same gangs and the same inference that notebooks use."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from tritium.errors import SparkFailed
+from tritium.infer import failures, predict, read_reports
+from tritium.pipeline.remote import Check, Fit, Load
+from tritium.pipeline.results import DeviceUse, Predicted, RankRow, TaskRow, Trained, Verified
+from tritium.pipeline.run import Advanced, Heard
+from tritium.pipeline.spec import Infer, Source, Train, Verify
+from tritium.train.gang import Gang, RankInfo
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+__all__ = ["SparkEngine"]
+
+_POLL_S = 0.5
+
+
+class SparkEngine:
+    """Runs stages in one Spark session."""
+
+    def __init__(self, spark: SparkSession) -> None:
+        self._spark = spark
+
+    def train(self, stage: Train, *, code: Path, output: Path, heard: Heard) -> Trained:
+        """See `Engine.train`."""
+        gang = Gang(
+            name="train",
+            ranks=stage.ranks,
+            gpus_per_rank=stage.gpu.per_rank,
+            min_memory_mib=stage.gpu.min_memory_mib,
+            framework=stage.framework,
+        )
+        fit = Fit(folder=code, target=stage.run, params=stage.params)
+        with _in_words("train"):
+            result = gang.run(fit, data=self._read(stage.source), output=output, on_report=heard)
+        return Trained(
+            metrics=result.values[0],
+            ranks=tuple(_rank_row(rank) for rank in result.ranks),
+            phases=dict(result.phases),
+            told=(),
+        )
+
+    def verify(self, stage: Verify, *, code: Path, model: Path) -> Verified:
+        """See `Engine.verify`."""
+        check = Check(folder=code, target=stage.run, model=model)
+        with _in_words("verify"):
+            result = Gang(name="verify", ranks=1, gpus_per_rank=0).run(check, data=self._read(stage.source))
+        return Verified(metrics=result.values[0])
+
+    def infer(self, stage: Infer, *, code: Path, model: Path, into: Path, advanced: Advanced) -> Predicted:
+        """See `Engine.infer`."""
+        with TemporaryDirectory(dir=into.parent, prefix=".report-") as folder, _in_words("infer"), failures():
+            predicted = predict(
+                self._read(stage.source),
+                model=Load(folder=code, target=stage.run),
+                output=stage.output,
+                batch_size=stage.batch,
+                min_memory_mib=stage.gpu.min_memory_mib,
+                model_path=model,
+                report=Path(folder),
+            )
+            with _watched(self._spark, advanced):
+                predicted.write.parquet(str(into))
+            reports = read_reports(Path(folder))
+        tasks = tuple(
+            TaskRow(
+                task=report.task,
+                host=report.host,
+                executor=report.executor,
+                devices=(DeviceUse(uuid=report.device, product=report.product),),
+                rows=report.rows,
+                began=report.began,
+                seconds=report.load_s + report.seconds,
+            )
+            for report in reports
+        )
+        return Predicted(rows=sum(task.rows for task in tasks), tasks=tasks)
+
+    def _read(self, source: Source) -> DataFrame:
+        if source.format == "parquet":
+            return self._spark.read.parquet(str(source.path))
+        return self._spark.read.csv(
+            str(source.path), header=True, schema=source.schema, inferSchema=source.schema is None
+        )
+
+
+def _rank_row(rank: RankInfo) -> RankRow:
+    return RankRow(
+        rank=rank.rank,
+        local_rank=rank.local_rank,
+        group_rank=rank.group_rank,
+        # Gangs tell localities apart, people hosts: node-7/3fd2a1 is on node-7.
+        host=rank.host.partition("/")[0],
+        executor=rank.executor,
+        devices=tuple(DeviceUse(uuid=device.uuid, product=device.product) for device in rank.devices),
+        pid=rank.pid,
+        seconds=rank.seconds,
+    )
+
+
+@contextmanager
+def _in_words(stage: str) -> Iterator[None]:
+    """Turn Spark's own failures, which are pages long, into one sentence.
+
+    Raises:
+        SparkFailed: Spark could not read, run or write.
+    """
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except (PySparkException, Py4JError) as err:
+        first = next((line for line in str(err).splitlines() if line.strip()), type(err).__name__)
+        raise SparkFailed(f"{stage}: Spark failed: {first.strip()}") from err
+
+
+@contextmanager
+def _watched(spark: SparkSession, advanced: Advanced) -> Iterator[None]:
+    """Tell how many tasks of the running job are done, whenever that changes."""
+    tracker = spark.sparkContext.statusTracker()
+    over = threading.Event()
+
+    def watch() -> None:
+        last = None
+        while not over.wait(_POLL_S):
+            stages = [tracker.getStageInfo(number) for number in tracker.getActiveStageIds()]
+            done = sum(stage.numCompletedTasks for stage in stages if stage is not None)
+            total = sum(stage.numTasks for stage in stages if stage is not None)
+            if total and (done, total) != last:
+                last = (done, total)
+                advanced(done, total)
+
+    watcher = threading.Thread(target=watch, name="tritium-progress", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
