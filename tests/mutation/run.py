@@ -159,14 +159,15 @@ def _slow_last(test: str) -> tuple[bool, str]:
 
 def main(names: Sequence[str]) -> int:
     """Mutate the named modules, or all that decide."""
-    import hypothesis  # noqa: F401  # imported before the forks
+    import hypothesis
     import numpy as np  # noqa: F401
     import pytest  # noqa: F401
 
     import tritium_discovery.device  # noqa: F401
 
     os.chdir(ROOT)
-    os.environ["HYPOTHESIS_DATABASE_FILE"] = os.devnull
+    hypothesis.settings.register_profile("mutation", database=None, derandomize=True)
+    hypothesis.settings.load_profile("mutation")
     survivors, total, start = 0, 0, time.monotonic()
     paths = sorted(PACKAGE.glob("*.py"))
     for path in paths:

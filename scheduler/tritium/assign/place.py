@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tritium.assign.index import Index
-from tritium.assign.layout import Layout, layout
+from tritium.assign.layout import layout
 from tritium.assign.policies import Policy
 from tritium.assign.rooms import Spot, keep_apart, spots_for
 from tritium.assign.rules import apart_of, form_of
@@ -33,7 +33,12 @@ def place(index: Index, request: Request, policy: Policy) -> Ranks | None:
     if not _are_apart(used, counts, request):
         return None
     # 3. Which devices does each member get, and in which order?
-    return Ranks([Crew(spot.entry, _layout(spot, counts[spot.entry.id], request, policy)) for spot in used])
+    form = form_of(request)
+    if request.share_mib:
+        return Ranks(
+            [Crew(s.entry, share_layout(s.shape, s.entry, request, policy, counts[s.entry.id])) for s in used]
+        )
+    return Ranks([Crew(s.entry, layout(s.shape, s.usable, counts[s.entry.id], form)) for s in used])
 
 
 def _are_apart(used: list[Spot], counts: dict[HostId, int], request: Request) -> bool:
@@ -43,9 +48,3 @@ def _are_apart(used: list[Spot], counts: dict[HostId, int], request: Request) ->
         return True
     places = {spot.entry.id if apart == "host" else spot.entry.rack for spot in used}
     return len(places) == len(used) and all(counts[spot.entry.id] == request.group for spot in used)
-
-
-def _layout(spot: Spot, members: int, request: Request, policy: Policy) -> Layout:
-    if request.share_mib:
-        return share_layout(spot.shape, spot.entry, request, policy, members)
-    return layout(spot.shape, spot.usable, members, form_of(request))
