@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 from tritium.errors import SparkFailed
 from tritium.spark.environment import changed
 from tritium.spark.java import find_java
-from tritium_discovery import Device, DiscoveryError, Settings, claims, holds, state_directory
-from tritium_discovery.discover import look
+from tritium_discovery import Device, DiscoveryError, Settings, claims, discover, holds, state_directory
 from tritium_discovery.selection import choose, judge
 
 if TYPE_CHECKING:
@@ -152,6 +151,4 @@ def _usable(settings: Settings, amount: int | None) -> tuple[Device, ...]:
     ours = Jvm.pid()
     claimed = claims.described(claim for claim in claims.live(directory) if claim.owner.pid != ours)
     held = {uuid: str(holder) for uuid, holder in holds.held(directory).items()}
-    return choose(
-        judge(look(settings, topology=False).inventory, settings, claimed=claimed, held=held), amount
-    )
+    return choose(judge(discover(settings), settings, claimed=claimed, held=held), amount)
