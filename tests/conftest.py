@@ -1,0 +1,128 @@
+"""What every test gets: folders of its own for state and temporary files, and a check for leftovers."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from rigs.processes import assert_gone
+from rigs.require import absent, require
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_GONE_LIMIT_S = 10.0
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Claims, holds and temporary files of this run, apart from those of anything else on the host."""
+    temporary = tmp_path_factory.mktemp("tmp")
+    with _environment(TRITIUM_DIR=str(tmp_path_factory.mktemp("state")), TMPDIR=str(temporary)):
+        tempfile.tempdir = None  # it remembers the first answer
+        yield temporary
+    tempfile.tempdir = None
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_left(own_folders: Path) -> Iterator[None]:
+    """After each module no process that it started is alive, and no folder of ours lies about."""
+    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    yield
+    assert_gone((child for child in _children() if child.pid not in before), within_s=_GONE_LIMIT_S)
+    assert not list(own_folders.glob("tritium-*"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_jvm_left(own_folders: Path) -> Iterator[None]:
+    """The JVM that modules share ends with the session, while its folders still stand."""
+    assert own_folders.is_dir()
+    yield
+    with contextlib.suppress(ImportError):
+        from tritium.spark.jvm import Jvm
+
+        Jvm.end()
+
+
+@pytest.fixture(scope="module")
+def spark() -> Iterator[SparkSession]:
+    """Two executors with four devices and four cores each; one application for the module."""
+    from rigs.cluster import cluster
+
+    with cluster() as session:
+        yield session
+
+
+@pytest.fixture
+def state() -> Path:
+    """Where claims and holds of this run live."""
+    return Path(os.environ["TRITIUM_DIR"])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before any fixture starts: does the test have the rigs that its marks name?"""
+    for mark, check in _RIGS.items():
+        if item.get_closest_marker(mark) is not None:
+            check()
+
+
+def _children() -> list[psutil.Process]:
+    """The processes below this one, without the JVM that the next module may use."""
+    children = psutil.Process().children(recursive=True)
+    with contextlib.suppress(ImportError):
+        from tritium.spark.jvm import Jvm
+
+        return [process for process in children if process.pid != Jvm.pid()]
+    return children
+
+
+@functools.cache
+def _no_java() -> str:
+    from tritium.errors import NoJava
+    from tritium.spark.java import find_java
+
+    try:
+        find_java(os.environ)
+    except NoJava as err:
+        return str(err)
+    return ""
+
+
+def _spark() -> None:
+    require(importlib.util.find_spec("pyspark"), what="pyspark", install="pip install 'tritium[spark]'")
+    if reason := _no_java():
+        absent(reason)
+
+
+def _torch() -> None:
+    require(importlib.util.find_spec("torch"), what="torch", install="pip install 'tritium[demo]'")
+
+
+def _compiler() -> None:
+    require(shutil.which("cc"), what="a C compiler", install="apt-get install gcc libc6-dev")
+
+
+_RIGS: Mapping[str, Callable[[], None]] = {"spark": _spark, "torch": _torch, "nvml": _compiler}
+
+
+@contextlib.contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    yield
+    for name, value in before.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value

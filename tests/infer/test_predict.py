@@ -1,0 +1,277 @@
+"""``tritium.predict`` on real Spark: every row once and in order, each task on a device of its own."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pyspark import cloudpickle
+from pyspark.sql import DataFrame, SparkSession
+
+import tritium
+from rigs.uses import assert_never_shared
+from tritium.errors import BadSpec, ModelFailed, Unplaceable
+from tritium.infer import failures, read_reports
+from tritium_discovery import claims, holds
+
+pytestmark = pytest.mark.spark
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+def double(device: Any) -> Any:
+    import os
+
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == device.uuid
+    assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    return lambda batch: batch["id"] * 2.0
+
+
+def slowly(device: Any) -> Any:
+    def predict(batch: Mapping[str, Any]) -> Any:
+        time.sleep(1)
+        return np.full(len(batch["id"]), device.uuid, dtype=object)
+
+    return predict
+
+
+def sizes(_: Any) -> Any:
+    return lambda batch: np.full(len(batch["id"]), len(batch["id"]))
+
+
+def test_every_row_keeps_its_place_and_its_columns(spark: SparkSession) -> None:
+    rows = spark.range(0, 1000, 1, 3).selectExpr(
+        "id",
+        "cast(id as string) as name",
+        "array(cast(id as float), 0.5f) as x",
+        "named_struct('a', id) as s",
+    )
+
+    out = tritium.predict(rows, model=double, input=["id"], batch_size=64)
+
+    assert out.schema.simpleString() == (
+        "struct<id:bigint,name:string,x:array<float>,s:struct<a:bigint>,prediction:double>"
+    )
+    got = out.collect()
+    assert [row.id for row in got] == list(range(1000))
+    assert [row.prediction for row in got] == [2.0 * n for n in range(1000)]
+    assert [(row.name, row.x, row.s.a) for row in got] == [(str(n), [n, 0.5], n) for n in range(1000)]
+
+
+def test_batches_have_the_models_size_across_those_of_arrow_and_the_tail_is_not_lost(
+    spark: SparkSession,
+) -> None:
+    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "7")
+    try:
+        out = tritium.predict(
+            spark.range(0, 25, 1, 1), model=sizes, output="rows int", batch_size=10
+        ).collect()
+    finally:
+        spark.conf.unset("spark.sql.execution.arrow.maxRecordsPerBatch")
+
+    assert [row.rows for row in out] == [10] * 20 + [5] * 5
+
+
+def test_several_outputs_are_typed_by_their_declaration(spark: SparkSession) -> None:
+    def load(_: Any) -> Any:
+        def predict(batch: Mapping[str, Any]) -> Mapping[str, Any]:
+            rows = len(batch["id"])
+            return {
+                "scores": np.tile([0.25, 0.75], (rows, 1)),
+                "label": np.ones(rows),
+                "word": ["yes"] * rows,
+                "unsure": [None] * rows,
+            }
+
+        return predict
+
+    output = "label int, scores array<float>, word string, unsure double"
+    out = tritium.predict(spark.range(3), model=load, output=output)
+
+    assert out.schema.simpleString() == f"struct<id:bigint,{output.replace(' ', ':').replace(',:', ',')}>"
+    assert [tuple(row) for row in out.collect()] == [(n, 1, [0.25, 0.75], "yes", None) for n in range(3)]
+
+
+def test_the_model_is_loaded_once_per_task_with_its_path_and_not_for_nothing(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    def load(_: Any, path: Path) -> Any:
+        with (path / "loads").open("a") as file:
+            file.write("x")
+        return lambda batch: batch["id"]
+
+    rows = spark.range(0, 900, 1, 3).union(spark.range(0))
+    assert rows.rdd.getNumPartitions() > 3
+
+    tritium.predict(rows, model=load, model_path=tmp_path, batch_size=10).collect()
+
+    assert (tmp_path / "loads").read_text() == "xxx"
+
+
+def test_the_report_says_which_task_used_which_device_and_how_fast(
+    spark: SparkSession, tmp_path: Path, state: Path
+) -> None:
+    rows = spark.range(0, 100, 1, 4)
+
+    used = {row.prediction for row in tritium.predict(
+        rows, model=slowly, output="prediction string", report=tmp_path / "report"
+    ).collect()}  # fmt: skip
+
+    reports = read_reports(tmp_path / "report")
+    assert [report.task for report in reports] == [0, 1, 2, 3]
+    assert [report.rows for report in reports] == [25] * 4
+    assert {report.device for report in reports} == used
+    assert all(1 <= report.predict_s <= report.seconds for report in reports)
+    assert all(0 < report.rows_per_s <= 25 for report in reports)
+    assert {report.executor for report in reports} <= {"executor 0", "executor 1"}
+    assert not holds.held(state)
+
+
+def test_two_jobs_at_the_same_time_never_hold_the_same_device(
+    spark: SparkSession, tmp_path: Path, state: Path
+) -> None:
+    def run(name: str) -> None:
+        rows = spark.range(0, 80, 1, 8)
+        tritium.predict(rows, model=slowly, output="prediction string", report=tmp_path / name).collect()
+
+    jobs = [threading.Thread(target=run, args=(name,)) for name in ("a", "b")]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+
+    reports = [report for name in ("a", "b") for report in read_reports(tmp_path / name)]
+    assert len(reports) == 16
+    assert_never_shared((r.device, r.began, r.began + r.load_s + r.seconds) for r in reports)
+    owned = {device.uuid for claim in claims.live(state) for device in claim.devices}
+    assert {report.device for report in reports} <= owned
+
+
+def fails_to_load(_: Any) -> Any:
+    raise ValueError("no weights\nin the second line either")
+
+
+def fails_to_predict(_: Any) -> Any:
+    def predict(batch: Mapping[str, Any]) -> Any:
+        return batch["nothing"]
+
+    return predict
+
+
+def too_short(_: Any) -> Any:
+    return lambda batch: batch["id"][1:]
+
+
+def misnamed(_: Any) -> Any:
+    return lambda batch: {"other": batch["id"]}
+
+
+ACTIONS: Mapping[str, Callable[[DataFrame, Path], object]] = {
+    "collect": lambda frame, _: frame.collect(),
+    "write": lambda frame, folder: frame.write.parquet(str(folder)),
+}
+
+
+@pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS)
+@pytest.mark.parametrize(
+    ("model", "cause"),
+    [
+        (fails_to_load, "load failed: ValueError: no weights"),
+        (fails_to_predict, "predict failed: KeyError: 'nothing'"),
+    ],
+)
+def test_a_failing_model_is_one_sentence_with_the_users_own_traceback(
+    spark: SparkSession, tmp_path: Path, *, model: Any, cause: str, action: Any
+) -> None:
+    out = tritium.predict(spark.range(0, 5, 1, 1), model=model)
+
+    with pytest.raises(ModelFailed) as caught, failures():
+        action(out, tmp_path / "out")
+
+    error = caught.value
+    assert str(error) == f"inference task 0 on {error.device}: {cause}"
+    assert error.device.startswith("GPU-")
+    assert "test_predict.py" in error.trace
+    assert "org.apache" not in error.trace
+    assert "tritium/infer" not in error.trace
+
+
+@pytest.mark.parametrize(
+    ("model", "cause"),
+    [
+        (too_short, "prediction: 4 rows for a batch of 5"),
+        (misnamed, "it has the columns other; declared are prediction"),
+    ],
+)
+def test_an_answer_that_does_not_fit_is_the_models_failure(
+    spark: SparkSession, model: Any, cause: str
+) -> None:
+    with pytest.raises(ModelFailed) as caught, failures():
+        tritium.predict(spark.range(0, 5, 1, 1), model=model).collect()
+
+    assert caught.value.cause == f"predict returned what does not fit: ValueError: {cause}"
+
+
+def test_rows_that_no_array_can_hold_are_named(spark: SparkSession) -> None:
+    rows = spark.createDataFrame([(1, None), (2, 0.5)], "id long, x double").coalesce(1)
+
+    with (
+        pytest.raises(ModelFailed, match="rows do not fit predict: ValueError: x: 1 of 2 values are null"),
+        failures(),
+    ):
+        tritium.predict(rows, model=double).collect()
+
+
+def test_a_device_that_will_not_do_is_refused_with_its_numbers(spark: SparkSession) -> None:
+    with pytest.raises(Unplaceable, match="inference task 0: no device of executor") as caught, failures():
+        tritium.predict(spark.range(0, 5, 1, 1), model=double, min_memory_mib=50_000).collect()
+
+    assert any("40960 MiB, 50000 needed" in reason for reason in caught.value.reasons)
+
+
+def test_all_wrong_arguments_are_named_at_once(spark: SparkSession) -> None:
+    with pytest.raises(BadSpec) as caught:
+        tritium.predict(
+            spark.range(3), model=double, input=["x"], output="id int", batch_size=0, policy="best"
+        )
+
+    assert str(caught.value).splitlines() == [
+        "predict: input: there is no column 'x'; there are id",
+        "predict: output: there is a column 'id' already; drop it or choose another name",
+        "predict: batch_size: expected an integer >= 1, got 0",
+        "predict: policy: 'best' is unknown; there are packed, spread",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("output", "sentence"),
+    [
+        ("int", "output: 'int' is a type without a name; say 'prediction int'"),
+        ("a b c", "output: 'a b c' declares no columns"),
+    ],
+)
+def test_a_declaration_without_columns_is_refused(spark: SparkSession, output: str, sentence: str) -> None:
+    with pytest.raises(BadSpec, match=sentence):
+        tritium.predict(spark.range(3), model=double, output=output)
+
+
+def test_a_reused_worker_whose_cuda_is_in_use_gets_the_device_that_it_knows(spark: SparkSession) -> None:
+    def load(device: Any) -> Any:
+        import os
+        import types
+
+        # As torch does: CUDA looks at its variables when it is first used, and never again.
+        fake: Any = sys.modules.setdefault("torch", types.ModuleType("torch"))
+        if not hasattr(fake, "seen"):
+            fake.cuda = types.SimpleNamespace(is_initialized=lambda: True)
+            fake.seen = os.environ["CUDA_VISIBLE_DEVICES"]
+        return lambda batch: np.full(len(batch["id"]), fake.seen == device.uuid)
+
+    for _ in range(3):
+        rows = tritium.predict(spark.range(0, 8, 1, 8), model=load, output="right boolean").collect()
+        assert all(row.right for row in rows)

@@ -1,0 +1,79 @@
+"""Where Spark schedules no GPU, tasks share the host's free devices, and only holds keep them apart."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark import cloudpickle
+from pyspark.sql import SparkSession
+
+import tritium
+from rigs.application import Application
+from rigs.cluster import local
+from rigs.uses import assert_never_shared
+from tritium.infer import read_reports
+from tritium.spark.profile import resource_profile
+from tritium_discovery import claims, holds
+
+pytestmark = pytest.mark.spark
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+DRIVER = Path(__file__).with_name("predicting_driver.py")
+
+
+@pytest.fixture(scope="module")
+def spark() -> Iterator[SparkSession]:
+    with local(2, machine="two-t4") as session:
+        yield session
+
+
+def name(device: Any) -> Any:
+    import time
+
+    def predict(batch: Any) -> Any:
+        time.sleep(0.5)
+        return [device.uuid] * len(batch["id"])
+
+    return predict
+
+
+def test_local_threads_share_the_devices_of_the_emulated_machine(spark: SparkSession, state: Path) -> None:
+    assert resource_profile(spark, gpus=1) is None
+
+    out = tritium.predict(spark.range(0, 8, 1, 4), model=name, output="uuid string").collect()
+
+    assert len({row.uuid for row in out}) == 2
+    assert not holds.held(state)
+    assert not claims.live(state)
+
+
+def test_a_task_without_a_grant_may_ask_for_several(spark: SparkSession) -> None:
+    def count(_: Any) -> list[str]:
+        with tritium.devices(2) as devices:
+            return [device.product for device in devices]
+
+    products = spark.sparkContext.parallelize(range(2), 2).map(count).collect()
+
+    assert products == [["Tesla T4", "Tesla T4"]] * 2
+
+
+def test_two_applications_on_one_host_never_hold_the_same_device(tmp_path: Path, state: Path) -> None:
+    environment = {"TRITIUM_DIR": str(state), "TRITIUM_MACHINE": "two-t4"}
+    with (
+        Application(DRIVER, str(tmp_path / "a"), environment=environment) as one,
+        Application(DRIVER, str(tmp_path / "b"), environment=environment) as two,
+    ):
+        began = [application.says("began") for application in (one, two)]
+        assert [application.says("rows") for application in (one, two)] == [60, 60]
+
+    reports = [report for part in ("a", "b") for report in read_reports(tmp_path / part)]
+    assert len(reports) == 12
+    uses = [
+        (report.device, report.began, report.began + report.load_s + report.seconds) for report in reports
+    ]
+    assert_never_shared(uses)
+    assert max(began) < max(end for _, _, end in uses), "they ran at the same time"

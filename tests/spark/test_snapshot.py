@@ -1,0 +1,77 @@
+"""What many tasks see becomes one snapshot: hosts, in them a pool per executor, with a seat per task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+
+from tritium.assign import Assigned, assign
+from tritium.assign.types import Request
+from tritium.spark.inventory import TaskView, snapshot_of
+from tritium_discovery import HostId, Settings, Uuid, discover
+
+MACHINE = discover(Settings(machine="dgx-a100"))
+UUIDS = tuple(device.uuid for device in MACHINE.devices)
+
+
+def view(
+    executor: str, pool: tuple[Uuid, ...], *, host: str = "a", held: Mapping[Uuid, str] | None = None
+) -> TaskView:
+    return TaskView(
+        inventory=replace(MACHINE, host=HostId(host)),
+        pool=pool,
+        pool_name=executor,
+        count=1,
+        held=held or {},
+        directory=Path("/nowhere"),
+    )
+
+
+def test_two_executors_on_one_host_are_two_pools_of_it() -> None:
+    views = [view("executor 0", UUIDS[:4]), view("executor 1", UUIDS[4:]), view("executor 0", UUIDS[:4])]
+
+    (host,) = snapshot_of(views).hosts
+
+    assert [(pool.name, pool.seats) for pool in host.pools] == [("executor 0", 2), ("executor 1", 1)]
+    assert [tuple(device.uuid for device in pool.devices) for pool in host.pools] == [UUIDS[:4], UUIDS[4:]]
+    assert host.links == MACHINE.links
+
+
+def test_executors_that_see_other_devices_are_other_hosts() -> None:
+    snapshot = snapshot_of([view("executor 0", UUIDS, host="b"), view("executor 0", UUIDS, host="a")])
+
+    assert [host.id for host in snapshot.hosts] == ["a", "b"]
+
+
+def test_views_taken_at_different_moments_agree_on_the_least() -> None:
+    early = view("driver", UUIDS[:3], held={UUIDS[0]: "task 1"})
+    late = view("driver", UUIDS[1:4], held={UUIDS[1]: "task 2"})
+
+    (pool,) = snapshot_of([early, late]).hosts[0].pools
+
+    assert [device.uuid for device in pool.devices] == [UUIDS[1], UUIDS[2]]
+    assert pool.held == {UUIDS[0]: "task 1", UUIDS[1]: "task 2"}
+
+
+def test_every_task_computes_the_same_placement_whatever_the_order_of_views() -> None:
+    views = [view("executor 0", UUIDS[:4]), view("executor 1", UUIDS[4:]), view("executor 1", UUIDS[4:])]
+
+    decisions = [assign(snapshot_of(order), Request(members=3)) for order in permutations(views)]
+
+    assert all(decision == decisions[0] for decision in decisions)
+    assert isinstance(decisions[0], Assigned)
+
+
+@pytest.mark.parametrize("executors", [1, 2])
+def test_executors_without_isolation_may_see_the_same_devices_and_share_none(executors: int) -> None:
+    views = [view(f"executor {number}", UUIDS) for number in range(executors) for _ in range(4)]
+
+    decision = assign(snapshot_of(views), Request(members=4 * executors))
+
+    assert isinstance(decision, Assigned)
+    devices = [uuid for member in decision.placement.members for uuid in member.devices]
+    assert len(set(devices)) == 4 * executors
