@@ -125,7 +125,14 @@ class FakeEngine:
         for part in (0, 1):
             (into / f"part-{part}.parquet").write_text(f"{(model / 'model.txt').read_text()} {part}")
         task = TaskRow(
-            task=0, host="node-7", executor="executor 0", devices=(_DEVICE,), rows=200, began=5.0, seconds=2.0
+            task=0,
+            host="node-7",
+            executor="executor 0",
+            devices=(_DEVICE,),
+            rows=200,
+            began=5.0,
+            load_s=1.0,
+            seconds=2.0,
         )
         return Predicted(rows=200, tasks=(task,))
 

@@ -116,6 +116,10 @@ def test_what_is_optional_may_be_left_out() -> None:
             "spec.code.wheel: is not there yet; supported here: path",
         ),
         (
+            {"spec.train.source.schema": "x double"},
+            "spec.train.source.schema: a parquet source has its own; only csv takes one",
+        ),
+        (
             {"spec.storage": "s3a://bucket/tritium"},
             "spec.storage: s3a://bucket/tritium is not a local path; s3a:// is not there yet",
         ),

@@ -57,17 +57,23 @@ def _write_data(folder: Path) -> None:
 
 
 def _digits() -> pa.Table:
-    """Return the digits: 64 pixels from 0 to 1, and the digit that they show."""
+    """Return the digits, shuffled: 64 pixels from 0 to 1, and the digit that they show.
+
+    They come writer by writer; each part shall have something of everybody's hand.
+    """
+    import numpy as np
     import pyarrow as pa
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
-    images = [(row / 16).astype("float32") for row in pixels]
-    return pa.table({
-        "id": pa.array(range(len(labels)), pa.int32()),
-        "pixels": pa.array(images, pa.list_(pa.float32())),
-        "label": pa.array(labels, pa.int32()),
-    })  # fmt: skip
+    order = np.random.default_rng(0).permutation(len(labels))
+    images = [(pixels[row] / 16).astype("float32") for row in order]
+    columns = (
+        pa.array(order, pa.int32()),
+        pa.array(images, pa.list_(pa.float32())),
+        pa.array(labels[order], pa.int32()),
+    )
+    return pa.table(columns, names=["id", "pixels", "label"])
 
 
 def say_what_happened(
@@ -75,7 +81,7 @@ def say_what_happened(
 ) -> None:
     """Show how good the predictions are, and say what was special about this run."""
     right, rows = _score(folder / "predictions")
-    show(f"accuracy        {right / rows:.4g}  ({right} of {rows} digits that no rank had seen)")
+    show(f"accuracy            {right / rows:.4g}  ({right} of {rows} digits that no rank had seen)")
     used: dict[str, set[str]] = {}
     for executor, uuid in _uses(story):
         used.setdefault(executor, set()).add(uuid)

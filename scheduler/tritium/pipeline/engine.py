@@ -80,7 +80,8 @@ class SparkEngine:
                 devices=(DeviceUse(uuid=report.device, product=report.product),),
                 rows=report.rows,
                 began=report.began,
-                seconds=report.load_s + report.seconds,
+                load_s=report.load_s,
+                seconds=report.seconds,
             )
             for report in reports
         )

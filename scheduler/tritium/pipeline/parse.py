@@ -113,7 +113,9 @@ def _source(stage: Fields, folder: Path) -> Source:
     if source is None or (kind := _format(source, _SOURCES)) in _LATER:
         return nowhere
     path = _path(source, "path", folder)
-    schema = source.text("schema") if kind == "csv" and source.has("schema") else None
+    schema = source.text("schema") if source.has("schema") else None
+    if schema is not None and kind == "parquet":
+        source.wrong("schema", "a parquet source has its own; only csv takes one")
     source.done()
     return Source(format="csv", path=path, schema=schema) if kind == "csv" else replace(nowhere, path=path)
 

@@ -10,17 +10,14 @@ from tritium.pipeline.plan import POLICY, Plan, StagePlan, why
 from tritium.pipeline.results import StageName
 from tritium.pipeline.table import table
 
-__all__ = ["as_data", "as_text"]
+__all__ = ["as_data", "as_text", "headline"]
 
 _MEMBER: Mapping[StageName, str] = {"train": "rank", "infer": "replica"}
 
 
 def as_text(planned: Plan) -> str:
     """Return a plan for people."""
-    inventory = planned.survey.inventory
-    emulated = f", devices emulated ({inventory.machine})" if inventory.machine else ""
-    workers = f"{planned.workers} Worker{'s' if planned.workers > 1 else ''} of {planned.cores} cores"
-    lines = [f"pipeline {planned.name}: {workers} on {inventory.hostname}{emulated}"]
+    lines = [f"pipeline {planned.name}: {headline(planned)}"]
     for stage in planned.stages:
         head = (_MEMBER[stage.stage], "where", "address", "device", "product")
         lines += ["", f"{stage.stage}: {stage.asks}"]
@@ -28,6 +25,14 @@ def as_text(planned: Plan) -> str:
             lines += table(head, _rows(planned, stage), indent="  ")
         lines += [f"  - {sentence}" for sentence in why(planned, stage)]
     return "\n".join(lines)
+
+
+def headline(planned: Plan) -> str:
+    """Return the shape of the local session in a phrase."""
+    inventory = planned.survey.inventory
+    workers = "2 Workers" if planned.workers > 1 else "1 Worker"
+    emulated = f" emulated ({inventory.machine})" if inventory.machine else ""
+    return f"{workers} of {planned.cores} cores, {len(inventory.devices)} devices{emulated}"
 
 
 def as_data(planned: Plan) -> dict[str, Any]:

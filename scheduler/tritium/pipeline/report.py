@@ -11,12 +11,12 @@ from string import Template
 
 from tritium.pipeline.charts import curve, meter, timeline_svg
 from tritium.pipeline.plan import Plan, why
-from tritium.pipeline.results import DeviceUse, Predicted, Trained
+from tritium.pipeline.results import DeviceUse, Trained
 from tritium.pipeline.run import Run
 from tritium.pipeline.spec import Pipeline
 from tritium.pipeline.timeline import timeline
 
-__all__ = ["Story", "render", "rows_per_second"]
+__all__ = ["Story", "render"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,15 +47,6 @@ def render(story: Story) -> str:
     return template.substitute(
         title=escape(f"{story.pipeline.name}: Tritium run"), body="\n".join(part for part in sections if part)
     )
-
-
-def rows_per_second(predicted: Predicted) -> float:
-    """Return the speed of inference, from the first task's first batch to the last task's last."""
-    if not predicted.tasks:
-        return 0.0
-    began = min(task.began for task in predicted.tasks)
-    ended = max(task.began + task.seconds for task in predicted.tasks)
-    return predicted.rows / max(ended - began, 1e-9)
 
 
 def _head(story: Story) -> str:
@@ -96,7 +87,7 @@ def _figures(run: Run) -> str:
     if (verify := run.records.get("verify")) is not None and verify.verified is not None:
         shown += [(name, f"{value:.4g}") for name, value in list(verify.verified.metrics.items())[:3]]
     if (infer := run.records.get("infer")) is not None and infer.predicted is not None:
-        shown.append(("inference", f"{rows_per_second(infer.predicted):,.0f} <small>rows/s</small>"))
+        shown.append(("inference", f"{infer.predicted.rows_per_s:,.0f} <small>rows/s</small>"))
     if run.records:
         seconds = sum(record.seconds for record in run.records.values())
         shown.append(("stages together", f"{seconds:.1f} <small>s</small>"))
@@ -173,7 +164,7 @@ def _inference(run: Run) -> str:
     if record is None or record.predicted is None:
         return ""
     tasks = record.predicted.tasks
-    speeds = [task.rows / max(task.seconds, 1e-9) for task in tasks]
+    fastest = max((task.rows_per_s for task in tasks), default=1.0)
     rows = [
         (
             str(task.task),
@@ -181,14 +172,16 @@ def _inference(run: Run) -> str:
             task.host,
             _devices(task.devices),
             f"{task.rows:,}",
-            f"{speed:,.0f}",
-            meter(speed / max(speeds)),
+            f"{task.load_s:.1f}",
+            f"{task.rows_per_s:,.0f}",
+            meter(task.rows_per_s / fastest),
         )
-        for task, speed in zip(tasks, speeds, strict=True)
+        for task in tasks
     ]
-    head = ("task", "executor", "host", "device", "rows", "rows/s", "")
-    said = f"{record.predicted.rows:,} rows in {_count(len(tasks), 'task')}."
-    return _section("Inference", said, _table(head, rows, numbers=(0, 4, 5)))
+    head = ("task", "executor", "host", "device", "rows", "load s", "rows/s", "")
+    done = f"{record.predicted.rows:,} rows in {_count(len(tasks), 'task')}"
+    said = f"{done}; the speeds are those once a model was loaded."
+    return _section("Inference", said, _table(head, rows, numbers=(0, 4, 5, 6)))
 
 
 def _decisions(plan: Plan | None) -> str:

@@ -92,9 +92,16 @@ class TaskRow:
     """Empty where it computed on the CPU."""
     rows: int
     began: float
-    """Seconds since the epoch."""
+    """Seconds since the epoch, when its device was held."""
+    load_s: float
+    """Seconds until the model was loaded."""
     seconds: float
-    """From the first batch asked for to the last one given back."""
+    """From then to its last row."""
+
+    @property
+    def rows_per_s(self) -> float:
+        """Speed once the model was there."""
+        return self.rows / max(self.seconds, 1e-9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +110,15 @@ class Predicted:
 
     rows: int
     tasks: tuple[TaskRow, ...]
+
+    @property
+    def rows_per_s(self) -> float:
+        """Speed of all tasks together, from the first loaded model to the last row."""
+        if not self.tasks:
+            return 0.0
+        began = min(task.began + task.load_s for task in self.tasks)
+        ended = max(task.began + task.load_s + task.seconds for task in self.tasks)
+        return self.rows / max(ended - began, 1e-9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -241,6 +241,7 @@ class _AtWork:
         if record is not None and record.key == key and there(record.output):
             self._edges.watcher.ends(stage, "finished before, not run again")
             return record
+        self._started()
         record = self._tried(stage, key, attempt, retries=retries)
         self.state.finish(record)
         self.done_now.append(stage)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tritium.pipeline.report import Story, rows_per_second
+from tritium.pipeline.report import Story
 from tritium.pipeline.results import DeviceUse, Predicted, Trained
 from tritium.pipeline.table import table
 
@@ -29,7 +29,7 @@ def as_text(story: Story) -> str:
         numbers += [(f"verified {name}", f"{value:.4g}") for name, value in verify.verified.metrics.items()]
     if infer is not None and infer.predicted is not None:
         numbers.append(("rows predicted", f"{infer.predicted.rows:,}"))
-        numbers.append(("rows/s", f"{rows_per_second(infer.predicted):,.0f}"))
+        numbers.append(("rows/s once loaded", f"{infer.predicted.rows_per_s:,.0f}"))
     width = max((len(name) for name, _ in numbers), default=0)
     blocks.append([f"{name:<{width}}  {value}" for name, value in numbers])
     return "\n\n".join("\n".join(block) for block in blocks if block)
@@ -63,7 +63,7 @@ def _ranks(trained: Trained) -> Iterator[tuple[str, ...]]:
 
 def _tasks(predicted: Predicted) -> Iterator[tuple[str, ...]]:
     for task in predicted.tasks:
-        speed = f"{task.rows / max(task.seconds, 1e-9):,.0f}"
+        speed = f"{task.rows_per_s:,.0f}"
         for uuid, product in _named(task.devices):
             yield str(task.task), task.executor, uuid, product, f"{task.rows:,}", speed
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -13,7 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from tritium.pipeline.results import StageName, Told
 from tritium.pipeline.run import Watcher
 
-__all__ = ["Bars", "Lines", "screen", "words"]
+__all__ = ["Bars", "Lines", "Screen", "screen", "words"]
 
 
 def words(told: Told) -> str:
@@ -35,8 +34,15 @@ def _short(value: float | str) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+class Screen(Watcher, Protocol):
+    """A watcher that also says what belongs to no stage."""
+
+    def notes(self, sentence: str) -> None:
+        """Say it."""
+
+
 @contextmanager
-def screen(stream: TextIO) -> Iterator[Watcher]:
+def screen(stream: TextIO) -> Iterator[Screen]:
     """Return what suits a stream, for as long as a run lasts."""
     if not stream.isatty():
         yield Lines(stream)
@@ -56,8 +62,13 @@ def screen(stream: TextIO) -> Iterator[Watcher]:
 class Lines:
     """One line for each thing that is said."""
 
-    def __init__(self, stream: TextIO = sys.stderr) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+
+    def notes(self, sentence: str) -> None:
+        """See `Screen.notes`."""
+        self._stream.write(f"{sentence}\n")
+        self._stream.flush()
 
     def begins(self, stage: StageName, *, attempt: int) -> None:
         """See `Watcher.begins`."""
@@ -76,8 +87,7 @@ class Lines:
         self._say(stage, sentence)
 
     def _say(self, stage: StageName, sentence: str) -> None:
-        self._stream.write(f"{stage}: {sentence}\n")
-        self._stream.flush()
+        self.notes(f"{stage}: {sentence}")
 
 
 class Bars:
@@ -86,6 +96,10 @@ class Bars:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._tasks: dict[StageName, TaskID] = {}
+
+    def notes(self, sentence: str) -> None:
+        """See `Screen.notes`."""
+        self._progress.console.print(sentence, highlight=False)
 
     def begins(self, stage: StageName, *, attempt: int) -> None:
         """See `Watcher.begins`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +18,7 @@ from tritium.pipeline.disk import LocalDisk
 from tritium.pipeline.engine import SparkEngine
 from tritium.pipeline.look import look
 from tritium.pipeline.plan import Plan, plan, require
+from tritium.pipeline.plan_view import headline
 from tritium.pipeline.report import Story, render
 from tritium.pipeline.run import Edges, Engine, root_of, run
 from tritium.pipeline.screen import screen
@@ -50,18 +51,15 @@ def start(
     Raises:
         AlreadyRunning: see `tritium.pipeline.run.run`.
     """
-    if master is None:
-        before = _foreseen(pipeline, machine)
-        engine = _local(before, machine=machine, log=root_of(pipeline) / "spark.log")
-    else:
-        before, engine = None, _cluster(master)
-    with screen(stream) as watcher:
-        edges = Edges(
-            engine=engine,
-            disk=LocalDisk(),
-            clock=time.time,
-            watcher=watcher,
-        )
+    before = None
+    with screen(stream) as shown:
+        if master is None:
+            before = _foreseen(pipeline, machine)
+            log = root_of(pipeline) / "spark.log"
+            engine = _local(before, machine=machine, log=log, note=shown.notes)
+        else:
+            engine = _cluster(master, note=shown.notes)
+        edges = Edges(engine=engine, disk=LocalDisk(), clock=time.time, watcher=shown)
         done = run(pipeline, edges=edges, fresh=fresh)
     story = Story(
         pipeline=pipeline,
@@ -95,11 +93,16 @@ def _foreseen(pipeline: Pipeline, machine: str | None) -> Plan | TritiumError | 
 
 @contextmanager
 def _local(
-    foreseen: Plan | TritiumError | DiscoveryError, *, machine: str | None, log: Path
+    foreseen: Plan | TritiumError | DiscoveryError,
+    *,
+    machine: str | None,
+    log: Path,
+    note: Callable[[str], None],
 ) -> Iterator[Engine]:
     """Start the session that the plan wants, on this machine."""
     if not isinstance(foreseen, Plan):
         raise foreseen
+    note(f"spark: starts on this machine, {headline(foreseen)}")
     from tritium.spark.session import session
 
     gpus = None if foreseen.survey.inventory.devices else 0
@@ -111,8 +114,9 @@ def _local(
 
 
 @contextmanager
-def _cluster(master: str) -> Iterator[Engine]:
+def _cluster(master: str, *, note: Callable[[str], None]) -> Iterator[Engine]:
     """Connect to a Spark master; its settings come from spark-defaults.conf, as everywhere."""
+    note(f"spark: connects to {master}")
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 

@@ -142,8 +142,8 @@ def _uses(axis: Axis, records: Mapping[StageName, Record]) -> Iterator[tuple[str
     infer = records.get("infer")
     if infer is not None and infer.predicted is not None:
         for task in infer.predicted.tasks:
-            title = f"{task.rows:,} rows in {task.seconds:.2f} s"
-            span = (task.began, task.began + task.seconds)
+            title = f"model loaded in {task.load_s:.2f} s, {task.rows:,} rows in {task.seconds:.2f} s"
+            span = (task.began, task.began + task.load_s + task.seconds)
             bar = _bar(axis, "infer", span, label=f"task {task.task}", title=title)
             yield from ((task.executor, task.host, device, bar) for device in task.devices)
 
