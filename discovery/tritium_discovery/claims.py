@@ -12,14 +12,17 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tritium_discovery.device import Device, Inventory, Uuid
 from tritium_discovery.errors import BadState, StaleAddress
+from tritium_discovery.observation import Uuid
 from tritium_discovery.process import ProcessId, ancestors, user_of
 from tritium_discovery.state import DRAFT, host_lock, open_plain, replace_file
+
+if TYPE_CHECKING:
+    from tritium_discovery.device import Device, Inventory
+    from tritium_discovery.inventory import Seen
 
 __all__ = ["Claim", "ClaimedDevice", "described", "drop", "live", "make", "parse", "release", "resolve"]
 
@@ -28,8 +31,7 @@ _LOCK_TIMEOUT_S = 10.0
 _MOST_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimedDevice:
+class ClaimedDevice(NamedTuple):
     """One device as it was reported to Spark."""
 
     address: int
@@ -37,8 +39,7 @@ class ClaimedDevice:
     pci_bus_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(NamedTuple):
     """What one invocation of gpu-discover reported, and for whom."""
 
     id: str
@@ -77,7 +78,7 @@ def described(claims: Iterable[Claim]) -> Mapping[Uuid, str]:
 
 
 def make(
-    choose: Callable[[tuple[Claim, ...]], Sequence[Device]],
+    choose: Callable[[tuple[Claim, ...]], Sequence[Device | Seen]],
     *,
     owner: ProcessId,
     generation: str,
@@ -192,7 +193,12 @@ def _path(directory: Path, claim_id: str) -> Path:
 
 
 def _write(claim: Claim, directory: Path) -> None:
-    replace_file(_path(directory, claim.id), json.dumps(asdict(claim)))
+    replace_file(_path(directory, claim.id), json.dumps(_document(claim)))
+
+
+def _document(claim: Claim) -> dict[str, object]:
+    devices = [device._asdict() for device in claim.devices]
+    return {**claim._asdict(), "owner": claim.owner._asdict(), "devices": devices}
 
 
 def _sweep(directory: Path, *, keep: set[str]) -> None:

@@ -13,10 +13,10 @@ import click
 
 from tritium_discovery import claims, holds, matrix, validate
 from tritium_discovery.device import Device, Inventory, Link, Uuid
-from tritium_discovery.discover import discover
 from tritium_discovery.doctor import examine
 from tritium_discovery.environment import environment, warnings
 from tritium_discovery.errors import DiscoveryError, Refused
+from tritium_discovery.look import Discovery, look, published
 from tritium_discovery.selection import choose, judge
 from tritium_discovery.settings import Settings
 from tritium_discovery.spark import resources_file
@@ -62,12 +62,13 @@ def gpu_discover(context: click.Context, resources_file: Path | None, component:
 
 def _write_resources(path: Path, component: str) -> None:
     settings = _settings()
-    inventory = discover(settings)
+    found = look(settings)
     chosen = choose(
-        judge(inventory, settings, claimed=_claimed(settings), held=_held(settings)), settings.amount
+        judge(found.devices, settings, claimed=_claimed(settings), held=_held(settings)), settings.amount
     )
     replace_file(path.absolute(), resources_file(chosen, component=component))
-    what = "devices" if inventory.machine is None else f"emulated devices of {inventory.machine}"
+    machine = found.observation.machine
+    what = "devices" if machine is None else f"emulated devices of {machine}"
     _say(f"{path} names {len(chosen)} {what}; nothing is claimed, as no JVM has them yet")
 
 
@@ -106,8 +107,9 @@ def _row(device: Device) -> tuple[str, str, str, str, str, str, str, str, str]:
 def explain(output: str) -> None:
     """What would be reported now, what not, and why."""
     settings = _settings()
-    inventory = _inventory(settings, output=output)
-    verdicts = judge(inventory, settings, claimed=_claimed(settings), held=_held(settings))
+    found = look(settings)
+    inventory = _public(found, output=output)
+    verdicts = judge(found.devices, settings, claimed=_claimed(settings), held=_held(settings))
     if output == "json":
         devices = [
             {"address": one.device.address, "uuid": one.device.uuid, "kept": one.kept, "reasons": one.reasons}
@@ -226,8 +228,12 @@ def _settings() -> Settings:
 
 
 def _inventory(settings: Settings, *, output: str = "table") -> Inventory:
+    return _public(look(settings), output=output)
+
+
+def _public(found: Discovery, *, output: str) -> Inventory:
     """What there is; an emulated table says so in its first line, a comment to shells (JSON has a field)."""
-    inventory = discover(settings)
+    inventory = published(found)
     if inventory.machine is not None and output == "table":
         click.echo(f"# emulated machine {inventory.machine}: no real device")
     return inventory

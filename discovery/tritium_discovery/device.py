@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Literal, NewType
+from typing import NewType
+
+from tritium_discovery.observation import Origin, Uuid
 
 __all__ = ["Device", "HostId", "Inventory", "Link", "LinkKind", "Origin", "Uuid"]
-
-Uuid = NewType("Uuid", str)
-"""A device's identity past every edge, e.g. ``GPU-8f6d3a9c-...`` or ``MIG-...`` (``nvmlDeviceGetUUID``)."""
 
 HostId = NewType("HostId", str)
 """One locality: all processes that see the same devices of one booted host, e.g. ``node-7/3fd2a1``.
@@ -18,9 +17,6 @@ HostId = NewType("HostId", str)
 Two pods on one node see different devices, so they are two localities; two executors that are not
 isolated from each other are one.
 """
-
-Origin = Literal["nvml", "emulated", "sysfs"]
-"""Who was asked: the driver, a machine file, or the kernel alone."""
 
 
 class LinkKind(IntEnum):

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from tritium_discovery import claims, holds
-from tritium_discovery.discover import Discovery, look
 from tritium_discovery.errors import BadSetting, DiscoveryError
+from tritium_discovery.look import Discovery, look
 from tritium_discovery.observation import Failed
 from tritium_discovery.process import nearest_jvm
 from tritium_discovery.settings import Settings
@@ -102,7 +102,7 @@ def _directory(settings: Settings) -> Iterator[Check]:
 
 def _driver(settings: Settings) -> Iterator[Check]:
     try:
-        seen = look(settings, topology=False)
+        seen = look(settings)
     except DiscoveryError as err:
         yield _bad("driver", err)
         return
@@ -125,9 +125,9 @@ def _other_vendors() -> Iterator[Check]:
 
 
 def _devices(seen: Discovery) -> Iterator[Check]:
-    for device in seen.inventory.devices:
+    for device in seen.devices:
         subject = f"device {device.address}"
-        if device.healthy:
+        if not device.troubles:
             yield _ok(subject, f"{device.product} {device.uuid} on {device.pci_bus_id}")
         else:
             yield Check(subject=subject, state="bad", sentence="; ".join(device.troubles), exit_code=17)
@@ -153,7 +153,7 @@ def _spark(settings: Settings, environ: Mapping[str, str], cwd: Path) -> Iterato
     if settings.amount is not None:
         yield _ok("amount", f"{settings.amount} (TRITIUM_GPU_AMOUNT)")
     elif amount is not None:
-        yield _ok("amount", f"{amount.count} ({amount.where})")
+        yield _ok("amount", f"{amount.devices} ({amount.where})")
     else:
         yield _note(
             "amount", "said nowhere: all usable devices are reported; set TRITIUM_GPU_AMOUNT in spark-env.sh"

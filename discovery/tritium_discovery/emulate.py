@@ -89,7 +89,7 @@ def _card(machine: Machine, card: MachineCard, index: int) -> Card:
         code=_NOT_SUPPORTED if old else 0,
     )
     return Card(
-        index=index,
+        number=index,
         uuid=read.get("nvmlDeviceGetUUID", card.uuid),
         pci_bus_id=read.get("nvmlDeviceGetPciInfo", card.bus),
         product=read.get("nvmlDeviceGetName", card.product),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from tritium_discovery.device import Device
+if TYPE_CHECKING:
+    from tritium_discovery.device import Device
+    from tritium_discovery.inventory import Seen
 
 __all__ = ["environment", "warnings"]
 
@@ -17,7 +20,7 @@ def environment(devices: Sequence[Device]) -> Mapping[str, str]:
     }
 
 
-def warnings(devices: Sequence[Device], *, device_order: str) -> tuple[str, ...]:
+def warnings(devices: Sequence[Device | Seen], *, device_order: str) -> tuple[str, ...]:
     """What those may be surprised by who use these devices by address under this CUDA_DEVICE_ORDER."""
     found = []
     if any(device.parent is not None for device in devices):

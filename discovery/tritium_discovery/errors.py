@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from tritium_discovery.device import Uuid
+if TYPE_CHECKING:
+    from tritium_discovery.observation import Uuid
 
 __all__ = [
     "BadMachine",

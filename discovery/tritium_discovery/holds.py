@@ -12,13 +12,12 @@ import os
 import pwd
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, NamedTuple, Self
 
-from tritium_discovery.device import Uuid
 from tritium_discovery.errors import BadState, DeviceHeld
+from tritium_discovery.observation import Uuid
 from tritium_discovery.state import host_lock, open_plain
 
 __all__ = ["Hold", "Holder", "adopt", "held", "take"]
@@ -30,8 +29,7 @@ _MOST_WORDS = 500
 """Characters of a note; even escaped in JSON they leave room for the rest."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holder:
+class Holder(NamedTuple):
     """Who holds a device, in its own words."""
 
     pid: int
@@ -50,14 +48,16 @@ class Holder:
 _UNKNOWN = Holder(pid=0, user="", what="a process that left no note", since=0.0)
 
 
-@dataclass(frozen=True, slots=True)
 class Hold:
     """Devices held by this process, until ``close`` or the end of every process that has the descriptors."""
 
-    uuids: tuple[Uuid, ...]
-    filenos: tuple[int, ...]
-    """One open descriptor per device, in the order of ``uuids``; pass them to a child to share the hold."""
-    _open: list[int] = field(repr=False)
+    __slots__ = ("_open", "filenos", "uuids")
+
+    def __init__(self, uuids: Sequence[Uuid], filenos: Sequence[int]) -> None:
+        self.uuids: Final = tuple(uuids)
+        self.filenos: Final = tuple(filenos)
+        """One open descriptor per device, in the order of ``uuids``; a child given them shares the hold."""
+        self._open = list(filenos)
 
     def close(self) -> None:
         """Close this process's descriptors; a child that inherited them goes on holding."""
@@ -93,7 +93,7 @@ def take(uuids: Sequence[Uuid], *, what: str, directory: Path) -> Hold:
         for fileno in opened:
             os.close(fileno)
         raise
-    return Hold(tuple(uuids), tuple(opened), opened)
+    return Hold(uuids, opened)
 
 
 def adopt(filenos: Sequence[int], *, what: str) -> None:

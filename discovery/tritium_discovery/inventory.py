@@ -1,27 +1,38 @@
-"""From what was read to what there is: the visible devices by address, each with its troubles."""
-
-from __future__ import annotations
+"""From what was read to what there is: the visible devices by address, each with its troubles. Pure."""
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from typing import NamedTuple
 
-from tritium_discovery.device import Device, HostId, Inventory, Uuid
 from tritium_discovery.errors import Undecidable
 from tritium_discovery.failure import NOT_SUPPORTED
 from tritium_discovery.health import troubles
-from tritium_discovery.observation import Card, Failed, Instance, Memory, MigMode, Observation, value
+from tritium_discovery.observation import Card, Failed, Instance, Memory, MigMode, Observation, Uuid, value
 from tritium_discovery.settings import Settings
-from tritium_discovery.topology import links
-from tritium_discovery.visible import Candidate, entries, visible
 
-__all__ = ["generation", "inventory_of"]
+__all__ = ["Seen", "generation", "seen"]
 
 
-def inventory_of(
-    observation: Observation, settings: Settings, *, boot_id: str, hostname: str, memory_mib: int
-) -> Inventory:
-    """All visible devices, healthy or not.
+class Seen(NamedTuple):
+    """One visible device; the fields are those of `Device`, the public type, which takes longer to load."""
+
+    uuid: Uuid
+    address: int
+    pci_bus_id: str
+    product: str
+    memory_mib: int
+    free_mib: int
+    capability: tuple[int, int]
+    numa_node: int | None
+    cpus: str
+    parent: Uuid | None
+    mig_profile: str | None
+    processes: tuple[int, ...]
+    troubles: tuple[str, ...]
+
+
+def seen(observation: Observation, settings: Settings, *, memory_mib: int) -> tuple[Seen, ...]:
+    """All visible devices, healthy or not, by address.
 
     ``memory_mib`` is the host's own memory, which is also the device's on unified-memory parts.
 
@@ -29,16 +40,7 @@ def inventory_of(
         Undecidable: integers in CUDA_VISIBLE_DEVICES whose order only the CUDA driver knows.
     """
     host = list(_devices(observation, settings, memory_mib))
-    chosen = _visible(host, settings)
-    devices = tuple(replace(device, address=address) for address, device in enumerate(chosen))
-    return Inventory(
-        host=HostId(f"{hostname}/{zlib.crc32(f'{boot_id} {generation(observation)}'.encode()):08x}"),
-        hostname=hostname,
-        origin=observation.origin,
-        machine=observation.machine,
-        devices=devices,
-        links={} if observation.topology is None else links(devices, observation.topology),
-    )
+    return tuple(device._replace(address=address) for address, device in enumerate(_visible(host, settings)))
 
 
 def generation(observation: Observation) -> str:
@@ -47,7 +49,7 @@ def generation(observation: Observation) -> str:
     return f"{zlib.crc32(' '.join(names).encode()):08x}"
 
 
-def _devices(observation: Observation, settings: Settings, memory_mib: int) -> Iterator[Device]:
+def _devices(observation: Observation, settings: Settings, memory_mib: int) -> Iterator[Seen]:
     """Every card or MIG instance of the host in CUDA's PCI order, addresses still to come."""
     for card in _by_bus(observation.cards):
         whole = _whole(card, settings, memory_mib)
@@ -62,16 +64,16 @@ def _by_bus(cards: Sequence[Card]) -> Sequence[Card]:
     known = [card.pci_bus_id for card in cards if isinstance(card.pci_bus_id, str)]
     if known == sorted(known):
         return cards
-    return sorted(cards, key=lambda card: (value(card.pci_bus_id, "~"), card.index))
+    return sorted(cards, key=lambda card: (value(card.pci_bus_id, "~"), card.number))
 
 
-def _whole(card: Card, settings: Settings, memory_mib: int) -> Device:
-    bus = value(card.pci_bus_id, f"unknown ({card.index})")
+def _whole(card: Card, settings: Settings, memory_mib: int) -> Seen:
+    bus = value(card.pci_bus_id, f"unknown ({card.number})")
     memory = value(card.memory, Memory(total_mib=0, free_mib=0))
     if isinstance(card.memory, Failed) and card.memory.code == NOT_SUPPORTED:
         memory = Memory(total_mib=memory_mib, free_mib=memory_mib)
-    return Device(
-        uuid=Uuid(value(card.uuid, f"unreadable-{card.index}")),
+    return Seen(
+        uuid=Uuid(value(card.uuid, f"unreadable-{card.number}")),
         address=0,
         pci_bus_id=bus,
         product=value(card.product, "unknown"),
@@ -80,19 +82,20 @@ def _whole(card: Card, settings: Settings, memory_mib: int) -> Device:
         capability=value(card.capability, (0, 0)),
         numa_node=card.numa_node,
         cpus=card.cpus,
+        parent=None,
+        mig_profile=None,
         troubles=troubles(card, settings.limits),
         processes=tuple(process.pid for process in value(card.processes, ())),
     )
 
 
-def _part(whole: Device, part: Instance, slot: int) -> Device:
+def _part(whole: Seen, part: Instance, slot: int) -> Seen:
     product = value(part.product, whole.product)
     memory = value(part.memory, Memory(total_mib=0, free_mib=0))
     lost = tuple(
         f"instance: {reading}" for reading in (part.uuid, part.memory) if isinstance(reading, Failed)
     )
-    return replace(
-        whole,
+    return whole._replace(
         uuid=Uuid(value(part.uuid, f"{whole.uuid}-unreadable-{slot}")),
         product=product,
         memory_mib=memory.total_mib,
@@ -103,18 +106,20 @@ def _part(whole: Device, part: Instance, slot: int) -> Device:
     )
 
 
-def _visible(host: Sequence[Device], settings: Settings) -> Sequence[Device]:
+def _visible(host: Sequence[Seen], settings: Settings) -> Sequence[Seen]:
     if settings.visible is None:
         return host
+    from tritium_discovery.visible import Candidate, entries, visible  # its patterns take time to compile
+
     if isinstance(next(iter(entries(settings.visible)), None), int):
         _decidable(host, settings)
-    by_uuid: Mapping[Uuid, Device] = {device.uuid: device for device in host}
+    by_uuid: Mapping[Uuid, Seen] = {device.uuid: device for device in host}
     return [
         by_uuid[uuid] for uuid in visible(settings.visible, [Candidate(uuid=device.uuid) for device in host])
     ]
 
 
-def _decidable(host: Sequence[Device], settings: Settings) -> None:
+def _decidable(host: Sequence[Seen], settings: Settings) -> None:
     """Refuse integers where CUDA counts otherwise than the PCI bus.
 
     CUDA_DEVICE_ORDER is FASTEST_FIRST unless set, so only alike cards keep their PCI order; and how CUDA

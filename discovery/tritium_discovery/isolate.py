@@ -10,56 +10,86 @@ from __future__ import annotations
 import os
 import pickle
 import select
-import signal
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NamedTuple, NoReturn, TypeVar, cast
 
 from tritium_discovery.errors import DiscoveryError, DriverError, TimedOut
 
-__all__ = ["call", "serve"]
+__all__ = ["Asked", "answer", "ask", "call", "leave", "serve"]
 
 _T = TypeVar("_T")
+_SIGKILL = 9  # not from the module signal, which takes longer to load than this one
+
+
+class Asked(NamedTuple):
+    """A question that a child is busy with."""
+
+    pid: int
+    reader: int
+    """The descriptor that its answer comes through."""
 
 
 def call(function: Callable[[], _T], *, timeout_s: float) -> _T:
     """Call ``function`` in a child process and return what it returns.
 
     Raises:
-        TimedOut: it did not answer within ``timeout_s``.
-        DriverError: the child died, as when a driver crashes its caller.
-        DiscoveryError: whatever the function raised.
+        DiscoveryError: as `answer`.
     """
-    deadline = time.monotonic() + timeout_s
+    return cast("_T", answer(ask(function), timeout_s=timeout_s))
+
+
+def ask(function: Callable[[], object]) -> Asked:
+    """Have a child call ``function``; its `answer` is collected, or it is left, later."""
     reader, writer = os.pipe()
     try:
         pid = _fork(function, writer) if _may_fork() else _spawn(function, writer)
-        os.close(writer)
-        answer = _read(reader, deadline=deadline)
     finally:
-        os.close(reader)
-    status = _end(pid, answered=answer is not None)
-    if answer is None:
+        os.close(writer)
+    return Asked(pid=pid, reader=reader)
+
+
+def answer(asked: Asked, *, timeout_s: float) -> object:
+    """What the child's function returned.
+
+    Raises:
+        TimedOut: it did not answer within ``timeout_s`` from now.
+        DriverError: the child died, as when a driver crashes its caller.
+        DiscoveryError: whatever the function raised.
+    """
+    said = _read(asked.reader, deadline=time.monotonic() + timeout_s)
+    if said is None:
+        leave(asked)
         raise TimedOut(
             f"the driver did not answer within {timeout_s:g} s (TRITIUM_TIMEOUT_S): see dmesg, "
             "and turn persistence mode on if the cards are only slow to wake"
         )
-    if not answer:
+    os.close(asked.reader)
+    status = _collect(asked.pid, 0)
+    if not said:
         raise DriverError(f"the process that asked the driver died ({_death(status)}): see dmesg")
-    ok, result = pickle.loads(answer)  # noqa: S301 - from our own child, through a pipe that only it has
-    if not ok:
+    well, result = pickle.loads(said)  # noqa: S301 - from our own child, through a pipe that only it has
+    if not well:
         raise result
-    return result  # type: ignore[no-any-return] # what comes out of pickle has no type
+    return result
+
+
+def leave(asked: Asked) -> None:
+    """Give a question up. The child is killed and not waited for, since in the driver it may never die."""
+    os.close(asked.reader)
+    with suppress(ProcessLookupError):
+        os.kill(asked.pid, _SIGKILL)
+    _collect(asked.pid, os.WNOHANG)
 
 
 def _may_fork() -> bool:
     """Forking is quick, and safe only with one thread and without a driver's state in this process."""
     if len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208 - names only
         return False
-    maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - pathlib loads slowly
+        maps = file.read()
     return "libnvidia-ml" not in maps and "libcuda" not in maps
 
 
@@ -116,13 +146,13 @@ def serve() -> NoReturn:
 
 def _answer(function: Callable[[], object], writer: int) -> None:
     try:
-        answer = pickle.dumps((True, function()))
+        said = pickle.dumps((True, function()))
     except DiscoveryError as err:
-        answer = pickle.dumps((False, err))
+        said = pickle.dumps((False, err))
     except Exception as err:  # noqa: BLE001 - a defect of ours must reach the parent too, with its name
-        answer = pickle.dumps((False, DriverError(f"reading the driver failed: {type(err).__name__}: {err}")))
-    while answer:
-        answer = answer[os.write(writer, answer) :]
+        said = pickle.dumps((False, DriverError(f"reading the driver failed: {type(err).__name__}: {err}")))
+    while said:
+        said = said[os.write(writer, said) :]
     os._exit(0)
 
 
@@ -139,13 +169,9 @@ def _read(reader: int, *, deadline: float) -> bytes | None:
         said += part
 
 
-def _end(pid: int, *, answered: bool) -> int:
-    """Collect the child; one that hangs is killed and not waited for, since it may never die."""
-    if not answered:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+def _collect(pid: int, options: int) -> int:
     with suppress(ChildProcessError):  # somebody ignores SIGCHLD, so the kernel collects
-        return os.waitpid(pid, 0 if answered else os.WNOHANG)[1]
+        return os.waitpid(pid, options)[1]
     return 0
 
 

@@ -7,11 +7,11 @@ only in the short-lived child of `isolate`: state of a driver does not survive a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import pynvml
 
+from tritium_discovery.boot import boot_id
 from tritium_discovery.errors import DriverError, NoDevice, UnseenDevice
 from tritium_discovery.failure import startup_failure
 from tritium_discovery.nvml_call import bus_of, error_words, mapped, read
@@ -21,15 +21,15 @@ from tritium_discovery.observation import (
     Card,
     Failed,
     Instance,
+    Key,
     Memory,
     MigMode,
     Observation,
     Reading,
     Remapped,
+    key_of,
 )
-from tritium_discovery.process import boot_id
 from tritium_discovery.sysfs import accelerators
-from tritium_discovery.wiring import Key, key_of
 
 __all__ = ["observe"]
 
@@ -75,7 +75,7 @@ def observe(*, topology: bool, known: Key | None) -> Observation:
     )
     if not topology or key_of(observation, boot_id()) == known:
         return observation
-    return replace(observation, topology=topology_of(cards, handles))
+    return observation._replace(topology=topology_of(cards, handles))
 
 
 def _cards(count: int, driver: Reading[str]) -> tuple[list[Reading[Any]], tuple[Card, ...]]:
@@ -103,7 +103,7 @@ def _card(index: int, handle: Reading[Any], driver: Reading[str]) -> Card:
         read("nvmlDeviceGetMigMode", handle), lambda two: MigMode(current=two[0] == 1, pending=two[1] == 1)
     )
     return Card(
-        index=index,
+        number=index,
         uuid=read("nvmlDeviceGetUUID", handle),
         pci_bus_id=mapped(read("nvmlDeviceGetPciInfo", handle), bus_of),
         product=read("nvmlDeviceGetName", handle),

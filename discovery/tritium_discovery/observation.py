@@ -1,38 +1,45 @@
 """What was read of a host, before anything is decided: each reading is a value or a typed failure.
 
 One broken card never hides the others: every call of NVML that fails becomes a ``Failed`` in its place.
+These, and the other types that Spark's script needs, are named tuples and no dataclasses: to define one
+takes a tenth of the time, if its annotations are no strings that have to be compiled, and Spark starts the
+script anew for each Worker and executor.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import TypeAlias, TypeVar
-
-from tritium_discovery.device import Origin
+from typing import Literal, NamedTuple, NewType, TypeAlias, TypeVar
 
 __all__ = [
     "Ancestor",
     "Card",
     "Failed",
     "Instance",
+    "Key",
     "Memory",
     "MigMode",
     "NvLink",
     "Observation",
+    "Origin",
     "Process",
     "Reading",
     "Remapped",
     "Topology",
+    "Uuid",
+    "key_of",
     "value",
 ]
 
 _T = TypeVar("_T")
 
+Uuid = NewType("Uuid", str)
+"""A device's identity past every edge, e.g. ``GPU-8f6d3a9c-...`` or ``MIG-...`` (``nvmlDeviceGetUUID``)."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
+Origin = Literal["nvml", "emulated", "sysfs"]
+"""Who was asked: the driver, a machine file, or the kernel alone."""
+
+
+class Failed(NamedTuple):
     """A reading that NVML refused."""
 
     call: str
@@ -69,24 +76,21 @@ class Ancestor(IntEnum):
     SYSTEM = 50
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
+class Memory(NamedTuple):
     """Of a device, in MiB."""
 
     total_mib: int
     free_mib: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MigMode:
+class MigMode(NamedTuple):
     """``nvmlDeviceGetMigMode``; where the two differ, a reset of the card is due."""
 
     current: bool
     pending: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remapped:
+class Remapped(NamedTuple):
     """``nvmlDeviceGetRemappedRows``."""
 
     correctable: int
@@ -95,8 +99,7 @@ class Remapped:
     failed: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
+class Process(NamedTuple):
     """A compute process on a card; its pid is the host's, also when read in a container."""
 
     pid: int
@@ -104,8 +107,7 @@ class Process:
     """``None`` where the driver does not say (another container's process, WDDM)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NvLink:
+class NvLink(NamedTuple):
     """One active NVLink of a card."""
 
     remote_bus_id: str
@@ -114,8 +116,7 @@ class NvLink:
     """Whether that is an NVSwitch (``nvmlDeviceGetNvLinkRemoteDeviceType``)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instance:
+class Instance(NamedTuple):
     """A MIG compute instance: a device of its own for CUDA."""
 
     uuid: Reading[str]
@@ -124,11 +125,10 @@ class Instance:
     memory: Reading[Memory]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
+class Card(NamedTuple):
     """One card as NVML lists it."""
 
-    index: int
+    number: int
     """NVML's index, which follows the PCI bus and may change at a reboot."""
     uuid: Reading[str]
     pci_bus_id: Reading[str]
@@ -136,12 +136,12 @@ class Card:
     memory: Reading[Memory]
     capability: Reading[tuple[int, int]]
     numa_node: int | None
-    cpus: str = ""
+    cpus: str
     """Local CPUs as the kernel writes lists, e.g. ``48-63,176-191`` (``nvmlDeviceGetCpuAffinity``)."""
     mig: Reading[MigMode]
-    instances: tuple[Instance, ...] = ()
-    processes: Reading[tuple[Process, ...]] = ()
-    ecc_errors: Reading[int] = 0
+    instances: tuple[Instance, ...]
+    processes: Reading[tuple[Process, ...]]
+    ecc_errors: Reading[int]
     """Uncorrected, volatile (``nvmlDeviceGetTotalEccErrors``)."""
     remapped: Reading[Remapped]
     retirement_pending: Reading[bool]
@@ -151,8 +151,7 @@ class Card:
     temperature_c: Reading[int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Topology:
+class Topology(NamedTuple):
     """How the cards of a host are wired; slow to read on hardware, so it is read apart and cached."""
 
     ancestors: Mapping[tuple[str, str], Ancestor]
@@ -163,13 +162,10 @@ class Topology:
     """Whether NVML calls the pair connected by NVLink (``nvmlDeviceGetP2PStatus``)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
+class Observation(NamedTuple):
     """One reading of one host."""
 
     origin: Origin
-    machine: str | None = None
-    """The emulated machine's name."""
     driver: Reading[str]
     """E.g. ``570.124.06``."""
     nvml: Reading[str]
@@ -177,6 +173,26 @@ class Observation:
     cuda: Reading[str]
     """The newest CUDA the driver runs, e.g. ``12.8``."""
     cards: tuple[Card, ...]
+    machine: str | None = None
+    """The emulated machine's name."""
     unseen: tuple[str, ...] = ()
     """NVIDIA GPUs on the PCI bus that NVML did not list, by bus id."""
     topology: Topology | None = None
+
+
+class Key(NamedTuple):
+    """What a wiring is true for."""
+
+    boot_id: str
+    driver: str
+    buses: tuple[str, ...]
+    """The cards' PCI bus ids as NVML lists them; a card lost or moved is another wiring."""
+
+
+def key_of(observation: Observation, boot_id: str) -> Key:
+    """The key of what was observed."""
+    return Key(
+        boot_id=boot_id,
+        driver=value(observation.driver, ""),
+        buses=tuple(value(card.pci_bus_id, "") for card in observation.cards),
+    )

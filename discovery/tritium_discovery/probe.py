@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tritium_discovery.errors import NoDevice
 from tritium_discovery.observation import Card, Failed, MigMode, Observation
-from tritium_discovery.settings import Settings
 from tritium_discovery.sysfs import PCI, PciDevice, accelerators
-from tritium_discovery.wiring import Key
+
+if TYPE_CHECKING:
+    from tritium_discovery.observation import Key
 
 __all__ = ["EmulatedProbe", "NvmlProbe", "Probe", "SysfsProbe", "probe_of"]
 
@@ -26,8 +26,7 @@ class Probe(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class NvmlProbe:
+class NvmlProbe(NamedTuple):
     """NVIDIA's driver."""
 
     def observe(self, *, topology: bool, known: Key | None) -> Observation:
@@ -37,8 +36,7 @@ class NvmlProbe:
         return nvml.observe(topology=topology, known=known)
 
 
-@dataclass(frozen=True, slots=True)
-class EmulatedProbe:
+class EmulatedProbe(NamedTuple):
     """A machine file."""
 
     machine: str
@@ -53,8 +51,7 @@ class EmulatedProbe:
         return emulate.observe(load(self.machine), topology=topology)
 
 
-@dataclass(frozen=True, slots=True)
-class SysfsProbe:
+class SysfsProbe(NamedTuple):
     """The kernel's list of PCI devices: the floor for every vendor, without a library.
 
     It knows where a device is and not how it fares, so such devices are listed and never given out.
@@ -86,7 +83,7 @@ _UNASKED = Failed(call="sysfs", code=0, text="only the kernel was asked")
 
 def _card(index: int, device: PciDevice) -> Card:
     return Card(
-        index=index,
+        number=index,
         uuid=f"PCI-{device.bus_id.replace(':', '-').replace('.', '-')}",
         pci_bus_id=device.bus_id,
         product=f"{device.vendor:04x}:{device.product:04x}",
@@ -95,6 +92,7 @@ def _card(index: int, device: PciDevice) -> Card:
         numa_node=device.numa_node,
         cpus=device.cpus,
         mig=MigMode(current=False, pending=False),
+        instances=(),
         processes=_UNASKED,
         ecc_errors=_UNASKED,
         remapped=_UNASKED,
@@ -104,8 +102,8 @@ def _card(index: int, device: PciDevice) -> Card:
     )
 
 
-def probe_of(settings: Settings) -> Probe:
-    """The probe that the settings ask for."""
-    if settings.machine is not None:
-        return EmulatedProbe(settings.machine)
-    return SysfsProbe() if settings.probe == "sysfs" else NvmlProbe()
+def probe_of(*, machine: str | None, probe: str) -> Probe:
+    """The probe that TRITIUM_MACHINE and TRITIUM_PROBE ask for."""
+    if machine:
+        return EmulatedProbe(machine)
+    return SysfsProbe() if probe == "sysfs" else NvmlProbe()

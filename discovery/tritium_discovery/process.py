@@ -5,14 +5,15 @@ A pid alone names nobody for long: it is used again. Start time, boot and pid na
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-__all__ = ["ProcessId", "ancestors", "boot_id", "is_jvm", "nearest_jvm", "process_id", "user_of"]
+from tritium_discovery.boot import boot_id
+
+__all__ = ["ProcessId", "ancestors", "is_jvm", "nearest_jvm", "process_id", "user_of"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessId:
+class ProcessId(NamedTuple):
     """One process of one boot, never another."""
 
     pid: int
@@ -38,8 +39,7 @@ class ProcessId:
         return stat is not None and stat.start_ticks == self.start_ticks and stat.state not in "ZX"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Stat:
+class _Stat(NamedTuple):
     """What is needed of ``/proc/PID/stat`` (proc(5))."""
 
     comm: str
@@ -57,14 +57,6 @@ def _stat(pid: int) -> _Stat | None:
     comm, _, rest = text.partition("(")[2].rpartition(")")
     fields = rest.split()
     return _Stat(comm=comm, state=fields[0], parent=int(fields[1]), start_ticks=int(fields[19]))
-
-
-def boot_id() -> str:
-    """The kernel's name for this boot, e.g. ``3fd2a1c0-...``; empty where /proc hides it."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
 
 
 def _pid_namespace() -> int:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
-from tritium_discovery.device import Device, Uuid
 from tritium_discovery.errors import BadState
+from tritium_discovery.inventory import Seen
+from tritium_discovery.observation import Uuid
 from tritium_discovery.state import open_plain, replace_file
 
 __all__ = ["Record", "advance", "load", "parse", "save"]
@@ -22,8 +23,7 @@ _DAY_S = 86400.0
 _MOST_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(NamedTuple):
     """What is remembered of a device that was ill in this boot."""
 
     reason: str
@@ -35,14 +35,14 @@ class Record:
 
 
 def advance(
-    record: Record | None, device: Device, *, now: float, quarantine_s: float
-) -> tuple[Record | None, Device]:
+    record: Record | None, device: Seen, *, now: float, quarantine_s: float
+) -> tuple[Record | None, Seen]:
     """The next record of a device and the device as it may be seen: with a trouble more in quarantine.
 
     >>> ill = Record(reason="it was 99 C warm", strikes=1, well_since=0.0)
-    >>> from tritium_discovery.discover import discover
+    >>> from tritium_discovery.look import look
     >>> from tritium_discovery.settings import Settings
-    >>> card = discover(Settings(machine="one-gpu")).devices[0]
+    >>> card = look(Settings(machine="one-gpu")).devices[0]
     >>> advance(ill, card, now=40.0, quarantine_s=300.0)[1].troubles
     ('in quarantine: it was 99 C warm; it has looked healthy for 40 of 300 s',)
     """
@@ -56,11 +56,11 @@ def advance(
     wait = min(quarantine_s * 2.0 ** min(record.strikes - 1, 30), _DAY_S)
     if now - since >= max(wait, _DAY_S):
         return None, device  # a whole good day: forgotten
-    record = replace(record, well_since=since)
+    record = record._replace(well_since=since)
     if now - since >= wait:
         return record, device
     trouble = f"in quarantine: {record.reason}; it has looked healthy for {now - since:.0f} of {wait:.0f} s"
-    return record, replace(device, troubles=(trouble,))
+    return record, device._replace(troubles=(trouble,))
 
 
 def load(directory: Path, boot_id: str) -> Mapping[Uuid, Record]:
@@ -102,7 +102,7 @@ def parse(text: bytes, *, boot_id: str, where: str) -> Mapping[Uuid, Record]:
 
 def save(directory: Path, boot_id: str, records: Mapping[Uuid, Record]) -> None:
     """Write the records of this user, whole or not at all."""
-    data = {"boot_id": boot_id, "records": {uuid: asdict(record) for uuid, record in records.items()}}
+    data = {"boot_id": boot_id, "records": {uuid: record._asdict() for uuid, record in records.items()}}
     replace_file(_path(directory), json.dumps(data))
 
 

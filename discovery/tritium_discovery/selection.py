@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from tritium_discovery.device import Device, Inventory, Uuid
 from tritium_discovery.errors import NotEnough
+from tritium_discovery.inventory import Seen
+from tritium_discovery.observation import Uuid
 from tritium_discovery.settings import Settings
 from tritium_discovery.sysfs import bus_id
 
 __all__ = ["Verdict", "choose", "judge"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(NamedTuple):
     """One device and every reason why it is left out; none means that it may be used."""
 
-    device: Device
+    device: Seen
     reasons: tuple[str, ...]
 
     @property
@@ -27,17 +27,16 @@ class Verdict:
 
 
 def judge(
-    inventory: Inventory, settings: Settings, *, claimed: Mapping[Uuid, str], held: Mapping[Uuid, str]
+    devices: Sequence[Seen], settings: Settings, *, claimed: Mapping[Uuid, str], held: Mapping[Uuid, str]
 ) -> tuple[Verdict, ...]:
     """A verdict per device, by address. ``claimed`` and ``held`` say by whom, in words."""
     return tuple(
-        Verdict(device=device, reasons=tuple(_reasons(device, settings, claimed, held)))
-        for device in inventory.devices
+        Verdict(device=device, reasons=tuple(_reasons(device, settings, claimed, held))) for device in devices
     )
 
 
 def _reasons(
-    device: Device, settings: Settings, claimed: Mapping[Uuid, str], held: Mapping[Uuid, str]
+    device: Seen, settings: Settings, claimed: Mapping[Uuid, str], held: Mapping[Uuid, str]
 ) -> list[str]:
     found = [*device.troubles, *_unwanted(device, settings)]
     if device.uuid in claimed:
@@ -51,7 +50,7 @@ def _reasons(
     return found
 
 
-def _unwanted(device: Device, settings: Settings) -> list[str]:
+def _unwanted(device: Seen, settings: Settings) -> list[str]:
     """The filters that the device does not pass."""
     found = []
     if settings.product is not None and settings.product.lower() not in device.product.lower():
@@ -72,14 +71,14 @@ def _unwanted(device: Device, settings: Settings) -> list[str]:
     return found
 
 
-def _names(word: str, device: Device) -> bool:
+def _names(word: str, device: Seen) -> bool:
     """Whether a word names the device: by UUID, by that of its card, by PCI address or by address."""
     if word.isascii() and word.isdigit():
         return int(word) == device.address
     return word in {device.uuid, device.parent} or bus_id(word) == device.pci_bus_id
 
 
-def choose(verdicts: Sequence[Verdict], amount: int | None) -> tuple[Device, ...]:
+def choose(verdicts: Sequence[Verdict], amount: int | None) -> tuple[Seen, ...]:
     """Exactly ``amount`` devices, lowest addresses first; all that may be used when it is ``None``.
 
     Raises:

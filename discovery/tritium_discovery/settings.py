@@ -4,12 +4,9 @@ Spark runs a discovery script with no arguments, so the environment is the only 
 (``ResourceDiscoveryScriptPlugin``); the library reads the same variables.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, Self, TypeVar
 
 from tritium_discovery.errors import BadSetting
 
@@ -19,8 +16,7 @@ _T = TypeVar("_T")
 _LONGEST_S = 1e9
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(NamedTuple):
     """Thresholds of the health rules and of the quarantine."""
 
     ecc_errors: int = 0
@@ -31,8 +27,7 @@ class Limits:
     """How long a card must look healthy before it is used again (TRITIUM_QUARANTINE_S)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(NamedTuple):
     """All that discovery can be told. Each field names its variable; the README has the table."""
 
     machine: str | None = None
@@ -69,7 +64,7 @@ class Settings:
     """The health rules' thresholds."""
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
         """Parse ``environ``; an empty TRITIUM_ variable counts as unset, as shells make them.
 
         >>> Settings.from_env({"TRITIUM_GPU_AMOUNT": "2"}).amount

@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from tritium_discovery.device import Device, Inventory
 from tritium_discovery.errors import BadSetting
+from tritium_discovery.inventory import Seen
 
 __all__ = ["Amount", "command_line", "find_amount", "find_script", "properties", "report", "resources_file"]
 
 _PROPERTY = re.compile(r"\s*([^\s=:]+)\s*[=:\s]\s*(.*?)\s*")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Amount:
+class Amount(NamedTuple):
     """How many devices Spark wants, and who says so."""
 
-    count: int
+    devices: int
     where: str
     """E.g. ``spark.worker.resource.gpu.amount on the command line of the JVM``."""
 
@@ -53,7 +51,7 @@ def find_amount(*, jvm: Sequence[str], environ: Mapping[str, str], directory: Pa
         for key, text in found.items():
             if not (text.isascii() and text.isdigit()):
                 raise BadSetting(f"{key}: expected an integer >= 0, got {text!r} ({where})")
-            return Amount(count=int(text), where=f"{key} {where}")
+            return Amount(devices=int(text), where=f"{key} {where}")
     return None
 
 
@@ -85,8 +83,12 @@ def _places(
     """Where Spark's configuration may lie, strongest first."""
     yield "on the command line of the JVM", _arguments(jvm)
     for name in ("SPARK_WORKER_OPTS", "SPARK_DAEMON_JAVA_OPTS"):
+        if not environ.get(name):
+            continue
+        import shlex  # rarely needed, and this path must start fast
+
         try:
-            yield f"in {name}", _arguments(shlex.split(environ.get(name, "")))
+            yield f"in {name}", _arguments(shlex.split(environ[name]))
         except ValueError as err:
             raise BadSetting(f"{name}: {err}") from err
     files = [directory / jvm[at + 1] for at, word in enumerate(jvm[:-1]) if word == "--properties-file"]
@@ -132,9 +134,9 @@ def command_line(pid: int) -> tuple[str, ...]:
     return tuple(_text(Path(f"/proc/{pid}/cmdline")).split("\0")[:-1])
 
 
-def report(devices: Sequence[Device], inventory: Inventory) -> str:
+def report(devices: Sequence[Seen], *, machine: str | None) -> str:
     """The line that Spark reads (``ResourceInformationJson``): name and addresses; it skips the rest."""
-    emulated = {} if inventory.machine is None else {"emulated": inventory.machine}
+    emulated = {} if machine is None else {"emulated": machine}
     return json.dumps(
         {
             "name": "gpu",
@@ -154,7 +156,7 @@ def report(devices: Sequence[Device], inventory: Inventory) -> str:
     )
 
 
-def resources_file(devices: Sequence[Device], *, component: str) -> str:
+def resources_file(devices: Sequence[Seen], *, component: str) -> str:
     """The content of ``spark.worker.resourcesFile`` (``ResourceAllocation``), which wins over the script."""
     name = {"componentName": component, "resourceName": "gpu"}
     return json.dumps([{"id": name, "addresses": [str(device.address) for device in devices]}])

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from tritium_discovery.device import Uuid
+from tritium_discovery.observation import Uuid
 
 __all__ = ["Candidate", "entries", "visible"]
 
@@ -19,8 +19,7 @@ _INTEGER = re.compile(r"[+-]?[0-9]+")
 _LEGACY_MIG = re.compile(r"MIG-(GPU-[0-9a-fA-F-]+)/([0-9]+)/([0-9]+)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class Candidate(NamedTuple):
     """What an entry can name: a card or a MIG instance."""
 
     uuid: Uuid

@@ -7,34 +7,14 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
-from tritium_discovery.observation import Ancestor, NvLink, Observation, Topology, value
+from tritium_discovery.observation import Ancestor, Key, NvLink, Topology
 from tritium_discovery.state import open_plain, replace_file
 
-__all__ = ["Key", "key_of", "load", "parse", "save"]
+__all__ = ["load", "parse", "save"]
 
 _MOST_BYTES = 1 << 22
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
-    """What a wiring is true for."""
-
-    boot_id: str
-    driver: str
-    buses: tuple[str, ...]
-    """The cards' PCI bus ids as NVML lists them; a card lost or moved is another wiring."""
-
-
-def key_of(observation: Observation, boot_id: str) -> Key:
-    """The key of what was observed."""
-    return Key(
-        boot_id=boot_id,
-        driver=value(observation.driver, ""),
-        buses=tuple(value(card.pci_bus_id, "") for card in observation.cards),
-    )
 
 
 def load(directory: Path) -> tuple[Key, Topology] | None:

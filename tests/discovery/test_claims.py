@@ -31,14 +31,15 @@ COMMAND = Path(sys.executable).with_name("gpu-discover")
 CLAIMER = """
 import os, sys, time
 from pathlib import Path
-from tritium_discovery import NotEnough, Settings, claims, discover
+from tritium_discovery import NotEnough, Settings, claims
+from tritium_discovery.look import look
 from tritium_discovery.process import process_id
 from tritium_discovery.selection import choose, judge
 directory, settings = Path(sys.argv[1]), Settings.from_env(os.environ)
-inventory = discover(settings)
+devices = look(settings).devices
 def claim():
     def pick(live):
-        return choose(judge(inventory, settings, claimed=claims.described(live), held={}), 1)
+        return choose(judge(devices, settings, claimed=claims.described(live), held={}), 1)
     return claims.make(pick, owner=process_id(os.getpid()), generation="g", directory=directory, timeout_s=60)
 """
 ONCE = """
@@ -152,7 +153,7 @@ def test_the_claim_of_a_process_ends_with_it(tmp_path: Path, inventory: Inventor
 def test_the_claim_of_a_reused_pid_or_an_older_boot_counts_for_nothing(
     tmp_path: Path, inventory: Inventory, change: dict[str, object]
 ) -> None:
-    claimed(inventory.devices, tmp_path, owner=replace(me(), **change))  # type: ignore[arg-type] # fields by name
+    claimed(inventory.devices, tmp_path, owner=me()._replace(**change))  # type: ignore[arg-type] # fields by name
 
     assert claims.live(tmp_path) == ()
 
@@ -161,7 +162,7 @@ def test_the_claim_from_another_pid_namespace_lasts_until_the_next_boot(
     tmp_path: Path, inventory: Inventory
 ) -> None:
     # Nobody can see from here whether that process lives: leaving a card out is better than giving it twice.
-    made = claimed(inventory.devices[:1], tmp_path, owner=replace(me(), pid=1 << 22, pid_ns=1))
+    made = claimed(inventory.devices[:1], tmp_path, owner=me()._replace(pid=1 << 22, pid_ns=1))
 
     assert [claim.id for claim in claims.live(tmp_path)] == [made.id]
     claims.drop(tmp_path, claim_id=made.id)

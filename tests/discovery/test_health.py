@@ -72,7 +72,7 @@ def test_a_card_that_is_well_has_no_troubles(name: str) -> None:
         return
     cards = observe(machine(name), topology=False).cards
 
-    ill = [card.index for card in cards if troubles(card, Limits())]
+    ill = [card.number for card in cards if troubles(card, Limits())]
 
     assert ill == ([2] if name == "lost-gpu" else [])
 

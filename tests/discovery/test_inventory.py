@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,16 @@ import pytest
 from machines import made, settings, written
 from tritium_discovery import BadMachine, Device, Inventory, NoDevice, Settings, Undecidable, discover
 from tritium_discovery.emulate import observe
-from tritium_discovery.inventory import inventory_of
+from tritium_discovery.inventory import Seen, seen
 
 
 def inventory(directory: Path, name: str, **environ: str) -> Inventory:
     return discover(settings(directory, TRITIUM_MACHINE=name, **environ))
 
 
-def of(**rest: Any) -> tuple[Device, ...]:
+def of(**rest: Any) -> tuple[Seen, ...]:
     """The devices of a machine put together for a test."""
-    observation = observe(made(**rest), topology=True)
-    return inventory_of(observation, Settings(), boot_id="b", hostname="h", memory_mib=128_000).devices
+    return seen(observe(made(**rest), topology=True), Settings(), memory_mib=128_000)
 
 
 def test_addresses_are_the_positions_of_all_that_is_visible(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_mig_instances_are_devices_of_their_own(tmp_path: Path) -> None:
 def test_the_troubles_of_a_card_are_those_of_its_instances() -> None:
     devices = of(first={"mig": True, "instances": [{"slot": 0}, {"slot": 1}], "ecc_errors": 2})
 
-    assert [device.healthy for device in devices] == [False, False, True]
+    assert [not device.troubles for device in devices] == [False, False, True]
 
 
 def test_a_part_with_unified_memory_has_the_memory_of_its_host() -> None:
@@ -110,6 +110,10 @@ def test_processes_that_see_the_same_cards_are_on_one_host_and_others_are_not(tm
 
     assert inventory(tmp_path, "dgx-a100", CUDA_VISIBLE_DEVICES="1").host == one
     assert inventory(tmp_path, "two-t4").host != one
+
+
+def test_what_is_seen_has_the_fields_of_a_device() -> None:
+    assert set(Seen._fields) == {field.name for field in fields(Device)}
 
 
 def test_a_machine_that_does_not_exist_is_an_error(tmp_path: Path) -> None:

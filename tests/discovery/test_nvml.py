@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +73,7 @@ def test_the_emulated_probe_and_the_c_library_tell_the_same_of_a_machine(
 
     real = observed(model, tmp_path)
 
-    assert replace(real, origin="emulated", machine=model.name) == emulated
+    assert real._replace(origin="emulated", machine=model.name) == emulated
 
 
 @pytest.mark.parametrize(

@@ -9,22 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from machines import machine, made
-from tritium_discovery import Inventory, NotEnough, Settings, Uuid
+from tritium_discovery import NotEnough, Settings, Uuid
 from tritium_discovery.emulate import observe
-from tritium_discovery.inventory import inventory_of
+from tritium_discovery.inventory import Seen, seen
 from tritium_discovery.machine import Machine
 from tritium_discovery.selection import choose, judge
 
 
-def inventory(model: Machine) -> Inventory:
-    return inventory_of(observe(model, topology=False), Settings(), boot_id="b", hostname="h", memory_mib=1)
+def inventory(model: Machine) -> tuple[Seen, ...]:
+    return seen(observe(model, topology=False), Settings(), memory_mib=1)
 
 
 DGX = inventory(machine("dgx-a100"))
 MIG = inventory(machine("mig-1g"))
 
 
-def reasons(of: Inventory, **environ: str) -> list[tuple[str, ...]]:
+def reasons(of: tuple[Seen, ...], **environ: str) -> list[tuple[str, ...]]:
     return [verdict.reasons for verdict in judge(of, Settings.from_env(environ), claimed={}, held={})]
 
 
@@ -63,7 +63,7 @@ def test_a_card_left_out_has_its_reason(environ: dict[str, str], first: dict[str
 
 def test_a_busy_card_may_be_taken_on_request_or_when_its_holder_is_known() -> None:
     busy = inventory(made(first={"processes": [7]}))
-    uuid = busy.devices[0].uuid
+    uuid = busy[0].uuid
 
     assert reasons(busy, TRITIUM_TAKE_BUSY="true") == [(), ()]
     assert judge(busy, Settings(), claimed={}, held={uuid: "rank 0"})[0].kept
@@ -76,7 +76,7 @@ def test_mig_instances_are_chosen_by_their_profile() -> None:
 
 
 def test_denying_a_card_denies_its_instances() -> None:
-    card = MIG.devices[0].parent
+    card = MIG[0].parent
     assert card is not None
 
     assert [not given for given in reasons(MIG, TRITIUM_DENY=card)] == [False] * 5 + [True]
@@ -103,7 +103,7 @@ def test_no_amount_is_all_that_may_be_used_but_never_none() -> None:
         choose(judge(DGX, Settings(product="T4"), claimed={}, held={}), None)
 
 
-@given(st.sets(st.sampled_from([device.uuid for device in DGX.devices])), st.integers(0, 9))
+@given(st.sets(st.sampled_from([device.uuid for device in DGX])), st.integers(0, 9))
 def test_claimed_devices_are_never_chosen_and_the_count_is_exact(claimed: set[Uuid], amount: int) -> None:
     verdicts = judge(DGX, Settings(), claimed=dict.fromkeys(claimed, "another"), held={})
 

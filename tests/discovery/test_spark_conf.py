@@ -21,7 +21,7 @@ def amount(
     jvm: tuple[str, ...], directory: Path, environ: dict[str, str] | None = None
 ) -> tuple[int, str] | None:
     found: Amount | None = find_amount(jvm=jvm, environ=environ or {}, directory=directory)
-    return None if found is None else (found.count, found.where.replace(str(directory), "DIR"))
+    return None if found is None else (found.devices, found.where.replace(str(directory), "DIR"))
 
 
 def count(jvm: tuple[str, ...], directory: Path, environ: dict[str, str] | None = None) -> int | None:

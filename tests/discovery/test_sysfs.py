@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tritium_discovery import NoDevice, Settings
-from tritium_discovery.inventory import inventory_of
+from tritium_discovery.inventory import seen
 from tritium_discovery.probe import EmulatedProbe, NvmlProbe, SysfsProbe, probe_of
 from tritium_discovery.sysfs import accelerators, bus_id
 
@@ -65,7 +65,7 @@ def test_accelerators_of_all_vendors_are_listed_in_bus_order(tree: Path) -> None
 def test_what_only_the_kernel_knows_is_listed_and_never_given_out(tree: Path) -> None:
     observation = SysfsProbe(tree).observe(topology=True, known=None)
 
-    devices = inventory_of(observation, Settings(), boot_id="b", hostname="h", memory_mib=1).devices
+    devices = seen(observation, Settings(), memory_mib=1)
 
     assert [device.product for device in devices] == ["10de:20b0", "1002:740f", "1da3:1020"]
     assert {device.troubles for device in devices} == {
@@ -109,6 +109,6 @@ def test_no_text_makes_a_pci_address_fail_or_change_twice(text: str) -> None:
 
 
 def test_the_settings_choose_the_probe() -> None:
-    assert probe_of(Settings()) == NvmlProbe()
-    assert probe_of(Settings(machine="two-t4")) == EmulatedProbe("two-t4")
-    assert probe_of(Settings(probe="sysfs")) == SysfsProbe()
+    assert probe_of(machine=None, probe="nvml") == NvmlProbe()
+    assert probe_of(machine="two-t4", probe="sysfs") == EmulatedProbe("two-t4")
+    assert probe_of(machine="", probe="sysfs") == SysfsProbe()

@@ -12,14 +12,18 @@ from hypothesis import strategies as st
 from machines import machine, made
 from tritium_discovery import Inventory, LinkKind, Settings
 from tritium_discovery.emulate import observe
-from tritium_discovery.inventory import inventory_of
+from tritium_discovery.inventory import seen
 from tritium_discovery.machine import Machine
 from tritium_discovery.matrix import name
-from tritium_discovery.wiring import Key, load, parse, save
+from tritium_discovery.observation import Key
+from tritium_discovery.publish import inventory_of
+from tritium_discovery.wiring import load, parse, save
 
 
 def inventory(model: Machine) -> Inventory:
-    return inventory_of(observe(model, topology=True), Settings(), boot_id="b", hostname="h", memory_mib=1)
+    observation = observe(model, topology=True)
+    devices = seen(observation, Settings(), memory_mib=1)
+    return inventory_of(observation, devices, boot_id="b", hostname="h")
 
 
 def classes(model: Machine) -> dict[tuple[int, int], str]:

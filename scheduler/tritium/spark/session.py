@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 from tritium.errors import SparkFailed
 from tritium.spark.environment import changed
 from tritium.spark.java import find_java
-from tritium_discovery import Device, DiscoveryError, Settings, claims, discover, holds, state_directory
+from tritium_discovery import DiscoveryError, Settings, claims, holds, state_directory
+from tritium_discovery.inventory import Seen
+from tritium_discovery.look import look
 from tritium_discovery.selection import choose, judge
 
 if TYPE_CHECKING:
@@ -144,11 +146,11 @@ def _share(settings: Settings, gpus: int | None, workers: int) -> int:
     return gpus or len(usable) // workers
 
 
-def _usable(settings: Settings, amount: int | None) -> tuple[Device, ...]:
+def _usable(settings: Settings, amount: int | None) -> tuple[Seen, ...]:
     from tritium.spark.jvm import Jvm
 
     directory = state_directory(settings)
     ours = Jvm.pid()
     claimed = claims.described(claim for claim in claims.live(directory) if claim.owner.pid != ours)
     held = {uuid: str(holder) for uuid, holder in holds.held(directory).items()}
-    return choose(judge(discover(settings), settings, claimed=claimed, held=held), amount)
+    return choose(judge(look(settings).devices, settings, claimed=claimed, held=held), amount)
