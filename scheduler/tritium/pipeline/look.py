@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 from tritium.pipeline.plan import Survey
 from tritium.pipeline.spec import Pipeline
-from tritium_discovery import HostId, Inventory, Settings, claims, holds, state_directory
-from tritium_discovery.look import discover
+from tritium_discovery import HostId, Inventory, Settings, claims, discover, holds, state_directory
 
 __all__ = ["look"]
 
