@@ -39,7 +39,7 @@ def sleep(*, deaf: bool) -> None:
 def main() -> None:
     ranks = int(sys.argv[1])
     deaf = "deaf" in sys.argv
-    spark = tritium.session(machine="dgx-a100", workers=2)
+    spark = tritium.session(machine="dgx-a100", workers=2, gpus=2)
     pids: dict[int, dict[str, int]] = {}
 
     def hear(rank: int, values: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,13 +15,6 @@ from tritium.errors import BadSpec, RankFailed, TooSlow, TritiumError, Unplaceab
 
 pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("spark")]
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
-
-
-@pytest.fixture(scope="module")
-def spark() -> Iterator[SparkSession]:
-    session = tritium.session(machine="dgx-a100", workers=2, cores=4)
-    yield session
-    session.stop()
 
 
 def who() -> dict[str, Any]:

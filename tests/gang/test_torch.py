@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,13 +14,6 @@ import tritium
 
 pytestmark = [pytest.mark.spark, pytest.mark.torch, pytest.mark.usefixtures("spark")]
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
-
-
-@pytest.fixture(scope="module")
-def spark() -> Iterator[SparkSession]:
-    session = tritium.session(machine="dgx-a100", workers=2)
-    yield session
-    session.stop()
 
 
 def reduce_twice() -> list[float]:

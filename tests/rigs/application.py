@@ -40,16 +40,18 @@ class Application:
     def says(self, key: str, *, limit_s: float = _START_LIMIT_S) -> Any:
         """Wait for the next line that has a key, and return its value."""
         assert self.process.stdout is not None
-        alarm = _kill_after(self.process, limit_s)
-        with alarm:
+        heard = []
+        with _kill_after(self.process, limit_s):
             for line in self.process.stdout:
+                heard.append(line)
                 self._remember()
                 with contextlib.suppress(json.JSONDecodeError):
                     said = json.loads(line)
                     if key in said:
                         return said[key]
         self._log.seek(0)
-        raise AssertionError(f"the application ended or hung before it said {key!r}:\n{self._log.read()}")
+        words = "".join([*heard, self._log.read()])
+        raise AssertionError(f"the application ended or hung before it said {key!r}:\n{words}")
 
     def tell(self, word: str) -> None:
         """Send a line to its stdin."""

@@ -23,17 +23,18 @@ _NOTICE_S = 2.0
 
 
 def active_session() -> SparkSession:
-    """Return the session that this thread uses.
+    """Return the session of this thread, else the one that the application started.
 
     Raises:
         SparkFailed: there is none.
     """
+    from pyspark.errors import PySparkRuntimeError
     from pyspark.sql import SparkSession
 
-    spark = SparkSession.getActiveSession()
-    if spark is None:
-        raise SparkFailed("there is no active SparkSession: start one, for example with tritium.session()")
-    return spark
+    try:
+        return SparkSession.active()
+    except PySparkRuntimeError as err:
+        raise SparkFailed("there is no SparkSession: start one, for example with tritium.session()") from err
 
 
 def await_slots(
