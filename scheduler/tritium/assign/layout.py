@@ -14,9 +14,6 @@ from tritium_discovery.device import LinkKind
 
 __all__ = ["Layout", "Shape", "choose", "cpus_near", "layout", "room", "shape_of"]
 
-_FREE = -1
-"""Stands for all pools without seats."""
-
 _NETS = {"switch": LinkKind.PIX, "nvlink": LinkKind.NVLINK}
 
 
