@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from tritium_discovery import isolate
 from tritium_discovery.errors import DiscoveryError
+from tritium_discovery.probe import probe_of
 
 __all__ = ["main"]
 
@@ -40,7 +41,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _observe() -> object:
     """Runs in the child. Wrong settings are the parent's to complain of."""
-    from tritium_discovery.probe import probe_of
-
     probe = probe_of(machine=os.environ.get("TRITIUM_MACHINE"), probe=os.environ.get("TRITIUM_PROBE", ""))
     return probe.observe(topology=False, known=None)
