@@ -24,5 +24,5 @@ def look(pipeline: Pipeline, *, environ: Mapping[str, str]) -> Survey:
     inventory = discover(settings)
     directory = state_directory(settings)
     claimed = claims.described(claims.live(directory))
-    held = {uuid: f"held by {holder}" for uuid, holder in holds.held(directory).items()}
+    held = {uuid: str(holder) for uuid, holder in holds.held(directory).items()}
     return Survey(inventory=inventory, taken={**claimed, **held})

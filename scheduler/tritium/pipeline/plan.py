@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from tritium.assign import Assigned, Decision, Host, Pool, Request, Snapshot, Unassignable, assign
+from tritium.assign import Assigned, Decision, Host, Pool, Request, Snapshot, assign
 from tritium.errors import Unplaceable
 from tritium.pipeline.results import StageName
 from tritium.pipeline.spec import Pipeline
@@ -77,15 +77,15 @@ def plan(pipeline: Pipeline, survey: Survey) -> Plan:
 
 
 def require(planned: Plan) -> None:
-    """Let a plan pass in which every stage can have its devices, now or when they are given back.
+    """Let a plan pass in which every stage has its devices.
 
     Raises:
-        Unplaceable: a stage never can; with the assigner's reasons.
+        Unplaceable: a stage has not; with the assigner's reasons, and who holds what is missing.
     """
     for stage in planned.stages:
-        if isinstance(stage.decision, Unassignable):
+        if not isinstance(stage.decision, Assigned):
             reasons = tuple(_reasons(stage.decision))
-            raise Unplaceable(f"spec.{stage.stage}: {stage.asks} cannot be had here:", reasons)
+            raise Unplaceable(f"spec.{stage.stage}: {stage.asks} cannot be had here now:", reasons)
 
 
 def why(planned: Plan, stage: StagePlan) -> Iterator[str]:
@@ -169,7 +169,7 @@ def _against(device: Device, survey: Survey, request: Request) -> str:
     if not device.healthy:
         return "; ".join(device.troubles)
     if device.uuid in survey.taken:
-        return survey.taken[device.uuid]
+        return f"held by {survey.taken[device.uuid]}"
     if device.memory_mib < request.min_memory_mib:
         return f"{device.memory_mib} MiB, {request.min_memory_mib} needed"
     return ""

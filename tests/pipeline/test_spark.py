@@ -1,0 +1,272 @@
+"""Real pipelines on real Spark: what the command prints, survives and refuses."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+pytestmark = pytest.mark.spark
+
+CODE = """
+import os, pathlib, signal, time
+import tritium
+
+def fit(data, seconds=0.0, raises=None, killed=None):
+    me = tritium.rank()
+    with open(me.output.parent.parent / "fits", "a") as log:
+        log.write(f"{me.rank}\\n")
+    if me.rank == raises:
+        raise ValueError("no rows that I like")
+    if me.rank == killed:
+        os.kill(os.getpid(), signal.SIGKILL)
+    for epoch in (1, 2, 3):
+        me.report(epoch=epoch, epochs=3, loss=1.0 / epoch)
+        time.sleep(seconds)
+    if me.rank == 0:
+        (me.output / "model.txt").write_text("2")
+    me.barrier()
+    return {"rows": len(data)}
+
+def check(model, data):
+    return {"accuracy": float((model / "model.txt").read_text()) / 2 - 0.01, "rows": len(data)}
+
+def load(device, model):
+    factor = float((model / "model.txt").read_text())
+    def predict(batch):
+        time.sleep(float(os.environ.get("SLOW_PREDICT", "0")))
+        return batch["x"] * factor
+    return predict
+
+def load_badly(device, model):
+    raise RuntimeError("these weights are torn")
+"""
+
+
+def make(folder: Path, **train: Any) -> Path:
+    """Write a small project that needs no torch; returns its pipeline file."""
+    folder.mkdir()
+    (folder / "small.py").write_text(CODE)
+    rows = pa.table({"x": pa.array([float(n) for n in range(100)])})
+    for part in range(4):
+        for name in ("train", "rest"):
+            (folder / name).mkdir(exist_ok=True)
+            pq.write_table(rows, folder / name / f"part-{part}.parquet")
+    (folder / "holdout.csv").write_text("x,y\n1.0,one\n2.0,two\n")
+    spec: dict[str, Any] = {
+        "train": {"source": {"format": "parquet", "path": "train"}, "run": "small:fit", "ranks": 2, **train},
+        "verify": {
+            "source": {"format": "csv", "path": "holdout.csv"},
+            "run": "small:check",
+            "atLeast": {"accuracy": 0.95},
+        },
+        "infer": {
+            "source": {"format": "parquet", "path": "rest"},
+            "run": "small:load",
+            "batch": 10,
+            "sink": {"format": "parquet", "path": "predictions"},
+        },
+    }
+    return save(folder / "pipeline.yaml", spec)
+
+
+def save(file: Path, spec: Mapping[str, Any]) -> Path:
+    document = {"apiVersion": "tritium.dev/v1alpha1", "kind": "Pipeline", "metadata": {"name": "small"}}
+    file.write_text(yaml.safe_dump({**document, "spec": spec}))
+    return file
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    return {**os.environ, "TRITIUM_MACHINE": "dgx-a100", "TRITIUM_DIR": str(folder / "claims"), **more}
+
+
+def tritium(*arguments: str | Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tritium.cli", *map(str, arguments)],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def killed_at(marker: str, file: Path, env: Mapping[str, str]) -> list[str]:
+    """Run the pipeline until it says something, then SIGKILL it; returns what it said."""
+    said = []
+    with subprocess.Popen(
+        [sys.executable, "-m", "tritium.cli", "run", str(file)], env=env, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            said.append(line.strip())
+            if marker in line:
+                family = psutil.Process(process.pid).children(recursive=True)
+                process.send_signal(signal.SIGKILL)
+                break
+        else:
+            pytest.fail(f"it ended before it said {marker!r}: {said}")
+    _, left = psutil.wait_procs(family, timeout=30)
+    assert left == []
+    return said
+
+
+def predictions(folder: Path) -> list[float]:
+    return sorted(pq.read_table(folder / "predictions")["prediction"].to_pylist())
+
+
+def test_a_run_killed_again_and_again_goes_on_where_it_was_and_doubles_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    file = make(folder, params={"seconds": 0.5})
+    env = environment(tmp_path, SLOW_PREDICT="0.2")
+
+    killed_at("train: rank 0: epoch 2", file, env)
+    assert not (folder / ".tritium/small/stages").exists()
+
+    killed_at("train: finished", file, env)
+    said = killed_at("infer: begins", file, env)
+    assert "train: finished before, not run again" in said
+    time.sleep(1)
+    assert not (folder / "predictions").exists()
+
+    done = tritium("run", file, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "train: finished before, not run again" in done.stderr
+    assert "verify: finished before, not run again" in done.stderr
+    assert predictions(folder) == sorted([2.0 * n for n in range(100)] * 4)
+    fits = (folder / ".tritium/small/fits").read_text().split()
+    assert sorted(fits) == ["0", "0", "1", "1"]
+
+    again = tritium("run", file, env=env)
+    assert again.returncode == 0
+    assert "begins" not in again.stderr
+    assert again.stdout == done.stdout
+
+
+@pytest.mark.parametrize(
+    ("params", "sentence"),
+    [
+        ({"raises": 1}, "train: rank 1 failed: ValueError: no rows that I like"),
+        ({"killed": 0}, "train: rank 0 failed: killed by SIGKILL"),
+    ],
+    ids=["raises", "is killed"],
+)
+def test_a_rank_that_fails_is_a_sentence_and_is_tried_again(
+    tmp_path: Path, params: dict[str, int], sentence: str
+) -> None:
+    file = make(tmp_path / "small", params=params, retries=1)
+
+    done = tritium("run", file, "--master", "local[2]", env=environment(tmp_path))
+
+    assert done.returncode == 36, done.stderr
+    assert done.stdout == ""
+    assert f"train: {sentence}; retry 1 of 1" in done.stderr
+    assert done.stderr.splitlines()[-1] == f"tritium: {sentence}"
+
+
+def test_a_model_below_the_bar_stops_the_pipeline(tmp_path: Path) -> None:
+    file = make(tmp_path / "small")
+    spec = yaml.safe_load(file.read_text())["spec"]
+    spec["verify"]["atLeast"] = {"accuracy": 0.999}
+    save(file, spec)
+
+    done = tritium("run", file, "--master", "local[2]", env=environment(tmp_path))
+
+    assert done.returncode == 40, done.stderr
+    sentence = "verify: the model is not used, small:check measured accuracy 0.99, at least 0.999 needed"
+    assert done.stderr.splitlines()[-1] == f"tritium: {sentence}"
+    assert not (tmp_path / "small/predictions").exists()
+
+
+def test_a_model_that_does_not_load_is_a_sentence(tmp_path: Path) -> None:
+    file = make(tmp_path / "small")
+    spec = yaml.safe_load(file.read_text())["spec"]
+    spec["infer"]["run"] = "small:load_badly"
+    save(file, spec)
+
+    done = tritium("run", file, "--master", "local[2]", env=environment(tmp_path))
+
+    assert done.returncode == 43, done.stderr
+    assert "failed: load: RuntimeError: these weights are torn" in done.stderr.splitlines()[-1]
+
+
+def test_a_port_that_is_taken_is_a_sentence(tmp_path: Path) -> None:
+    file = make(tmp_path / "small")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (tmp_path / "conf").mkdir()
+        (tmp_path / "conf/spark-defaults.conf").write_text(
+            f"spark.driver.port {port}\nspark.port.maxRetries 0\nspark.driver.bindAddress 127.0.0.1\n"
+        )
+        env = environment(tmp_path, SPARK_CONF_DIR=str(tmp_path / "conf"), SPARK_LOCAL_IP="127.0.0.1")
+
+        done = tritium("run", file, "--master", "local[2]", env=env)
+
+    assert done.returncode == 34, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("tritium: Spark did not start on local[2]: ")
+    assert "Address already in use" in last
+
+
+def test_a_host_without_java_is_told_what_to_install(tmp_path: Path) -> None:
+    hidden = 'mount -t tmpfs none /usr/lib/jvm && exec "$@"'
+    unshare = ["unshare", "--mount", "sh", "-c", hidden, "sh"]
+    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("hiding the system's Java needs the right to mount")
+    file = make(tmp_path / "small")
+    env = environment(tmp_path)
+    env.pop("JAVA_HOME", None)
+    env["PATH"] = "/nowhere"
+
+    done = subprocess.run(
+        [*unshare, sys.executable, "-m", "tritium.cli", "run", str(file)],
+        env={**env, "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.returncode == 33, done.stderr
+    assert done.stderr.splitlines()[-1].startswith(
+        "tritium: Spark needs Java 17 or newer, and there is no Java here"
+    )
+
+
+@pytest.mark.torch
+def test_the_demo_trains_verifies_predicts_and_shows_where(tmp_path: Path) -> None:
+    done = tritium("demo", tmp_path / "demo", env=environment(tmp_path))
+
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["rank", "executor", "device", "product"]
+    ranks = [line.split() for line in lines[1:3]]
+    assert [rank[0] for rank in ranks] == ["0", "1"]
+    assert len({rank[3] for rank in ranks}) == 2
+    numbers = dict(line.rsplit("  ", 1) for line in lines if line.startswith(("verified", "rows")))
+    assert float(numbers[next(name for name in numbers if "verified accuracy" in name)]) >= 0.95
+    assert "epoch 1/12" in done.stderr
+    assert "emulated machine dgx-a100" in done.stderr
+    used = {
+        line.split()[1]: set(line.partition("used ")[2].split(", "))
+        for line in done.stderr.splitlines()
+        if line.startswith("  executor")
+    }
+    assert used["0"].isdisjoint(used["1"])
+    page = (tmp_path / "demo/.tritium/digits/report.html").read_text()
+    assert "The model was trained by 2 ranks" in page
+    assert pq.read_table(tmp_path / "demo/predictions").num_rows == 497
