@@ -195,6 +195,10 @@ def test_seats_that_put_groups_together_that_must_be_apart_are_refused() -> None
     assert refused(two_hosts, Request(members=2, apart="rack")) == [
         "apart: Spark's tasks put two groups on one rack"
     ]
+    uneven = cluster(host("a", 2, seats=1), host("b", 2, seats=2))
+    assert refused(uneven, Request(members=3, apart="host")) == [
+        "apart: Spark's tasks put two groups on one host"
+    ]
     assert refused(cluster(host("a", 2, seats=2)), Request(members=2, apart="host")) == [
         "apart: Spark's tasks put two groups on one host"
     ]

@@ -58,6 +58,14 @@ def test_packed_takes_the_tightest_rack_that_fits() -> None:
     assert hosts_of(snapshot, Request(members=8), "packed") == ["a", "a", "c", "c", "b", "b", "d", "d"]
 
 
+def test_packed_takes_one_host_that_just_fits_before_a_smaller_rack() -> None:
+    snapshot = cluster(
+        host("a", 4, rack="r1"), host("b", 4, rack="r1"), host("c", 2, rack="r2"), host("d", 2, rack="r2")
+    )
+
+    assert hosts_of(snapshot, Request(members=4), "packed") == ["a"] * 4
+
+
 def test_packed_breaks_ties_by_name() -> None:
     assert packed(rooms(b=2, a=2), 1) == [(Room(HostId("a"), "", 2, 0), 1)]
     assert [room.host for room, _ in packed(rooms(c=2, b=2, a=2), 4)] == ["a", "b"]

@@ -74,6 +74,13 @@ def test_holders_that_do_not_help_are_not_waited_for() -> None:
     ]
 
 
+def test_a_long_list_of_holders_is_told_as_it_was_found() -> None:
+    busy = [host(f"h{n}", 8, held={f"h{n}-{k}": f"job {k}" for k in range(8)}) for n in range(5)]
+
+    assert len(waits(cluster(*busy), Request(members=33))) == 33
+    assert len(waits(cluster(*busy), Request(members=32))) == 32
+
+
 def test_shares_are_waited_for_too() -> None:
     snapshot = cluster(host("a", 1, shares=(share("a-0", owner="m1"), share("a-0", owner="m2"))))
 

@@ -37,13 +37,16 @@ BROKEN = 2
 PASSED, FAILED, TOO_LONG = "survived", "caught", "caught by time"
 
 _NO_CPUS = "a device of no known NUMA node has no CPUs to name, so its number is never looked at"
+_BUDGET = "how long a slow search goes on, not what it finds"
 _NODE = '(-1, "") if d.numa_node is None else (d.numa_node, host.cpus.get(d.numa_node, ""))'
 EQUIVALENT: dict[str, str] = {
     f"index: {_NODE}: -1  ->  1": _NO_CPUS,
     f"index: {_NODE}: 1  ->  2": _NO_CPUS,
     "links: link = links.get((one.uuid, two.uuid) if one.uuid < two.uuid else (two.uuid, one.uuid)): "
     "one.uuid < two.uuid  ->  one.uuid <= two.uuid": "no device is linked to itself",
-    "ring: steps = 0: 0  ->  1": "one of twenty thousand steps less",
+    "ring: steps = 0: 0  ->  1": _BUDGET,
+    "ring: while paths and steps < _STEPS:: steps < _STEPS  ->  steps <= _STEPS": _BUDGET,
+    "ring: steps += 1: 1  ->  2": _BUDGET,
     "layout: Quota(part & usable, 1, seats * each): 1  ->  2": "an exact number has no use for a step",
 }
 """Mutants that change nothing one could see, by module, line and change, and why that is so."""

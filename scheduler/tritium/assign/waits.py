@@ -14,8 +14,8 @@ from tritium_discovery.device import Device, HostId, Uuid
 
 __all__ = ["drain_for", "waits_for"]
 
-_TRIES = 32
-"""Holders that are tried for being in the list needlessly; the list is right without, only longer."""
+_MINIMAL = 32
+"""Up to so many holders none is named needlessly; a longer list is right too, only not always shortest."""
 
 
 class _Holding(NamedTuple):
@@ -92,7 +92,9 @@ def _fewest(
         middle = (too_few + enough) // 2
         too_few, enough = (too_few, middle) if fits(holdings[:middle]) else (middle, enough)
     needed = list(holdings[:enough])
-    for held in needed[-2 : -2 - _TRIES : -1]:
+    if len(needed) > _MINIMAL:
+        return needed
+    for held in needed[-2::-1]:
         without = [other for other in needed if other is not held]
         if fits(without):
             needed = without
