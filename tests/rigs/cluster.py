@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import sys
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,46 +24,47 @@ _END_LIMIT_S = 30.0
 @contextlib.contextmanager
 def cluster(**options: Any) -> Iterator[SparkSession]:
     """Run a local cluster on the emulated machine dgx-a100; ``options`` are those of `tritium.session`."""
-    session = tritium.session(**{"machine": "dgx-a100", "cores": 4, **options})
-    try:
+    with _stopping(tritium.session(**{"machine": "dgx-a100", "cores": 4, **options})) as session:
         yield session
-    finally:
-        _stop(session)
 
 
 @contextlib.contextmanager
 def local(threads: int, *, machine: str) -> Iterator[SparkSession]:
     """Run plain ``local[threads]``, as a user without our session would, on an emulated machine."""
     Jvm.end()
-    with changed({"TRITIUM_MACHINE": machine, "SPARK_LOCAL_IP": "127.0.0.1"}):
+    environment = {
+        "TRITIUM_MACHINE": machine,
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "PYSPARK_PYTHON": sys.executable,
+    }
+    with changed(environment):
         session = (
             SparkSession.builder.master(f"local[{threads}]")
             .config("spark.ui.enabled", "false")
             .config("spark.ui.showConsoleProgress", "false")
             .getOrCreate()
         )
-        try:
+        with _stopping(session):
             yield session
-        finally:
-            _stop(session)
-            Jvm.end()
+        Jvm.end()
 
 
-def _stop(session: SparkSession) -> None:
-    """Stop Spark; if its JVM crashed, see to it that nothing of it is left."""
-    children = psutil.Process().children(recursive=True)
-    executors = [process for process in children if process.pid != Jvm.pid() and _is_java(process)]
+@contextlib.contextmanager
+def _stopping(session: SparkSession) -> Iterator[SparkSession]:
+    """Stop Spark after the block, and see to it that nothing of it is left even if its JVM crashed."""
+    driver = psutil.Process(session.sparkContext._gateway.proc.pid)  # type: ignore[union-attr]  # it runs
+    family = {driver, *driver.children(recursive=True)}
     try:
-        session.stop()
-        assert_gone(executors, within_s=_END_LIMIT_S)
-    except BaseException:
-        for process in children:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        raise
-
-
-def _is_java(process: psutil.Process) -> bool:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return bool(process.name() == "java")
-    return False
+        yield session
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family |= set(driver.children(recursive=True))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # pyspark's, when the JVM crashed
+                session.stop()
+            assert_gone(family - {driver}, within_s=_END_LIMIT_S)
+        finally:
+            for process in family - {driver}:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()

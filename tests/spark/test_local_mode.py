@@ -62,7 +62,11 @@ def test_a_task_without_a_grant_may_ask_for_several(spark: SparkSession) -> None
 
 
 def test_two_applications_on_one_host_never_hold_the_same_device(tmp_path: Path, state: Path) -> None:
-    environment = {"TRITIUM_DIR": str(state), "TRITIUM_MACHINE": "two-t4"}
+    environment = {
+        "TRITIUM_DIR": str(state),
+        "TRITIUM_MACHINE": "two-t4",
+        "PYSPARK_PYTHON": sys.executable,
+    }
     with (
         Application(DRIVER, str(tmp_path / "a"), environment=environment) as one,
         Application(DRIVER, str(tmp_path / "b"), environment=environment) as two,
