@@ -219,4 +219,4 @@ def test_ctrl_c_is_exit_code_130_and_a_word(project: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=10)
 
-    assert (process.returncode, err) == (130, "tritium: interrupted\n")
+    assert (process.returncode, err) == (130, "\ntritium: interrupted\n")

@@ -1,29 +1,24 @@
-"""Wires a pipeline to this machine, or to a Spark cluster: survey, plan, run, report."""
+"""Wires a run together: survey, plan, edges, report."""
 
 from __future__ import annotations
 
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TextIO
 
-from py4j.protocol import Py4JError
-
-from tritium.errors import SparkFailed, TritiumError
+from tritium.errors import TritiumError
 from tritium.pipeline.disk import LocalDisk
-from tritium.pipeline.engine import SparkEngine
 from tritium.pipeline.look import look
 from tritium.pipeline.plan import Plan, plan, require
-from tritium.pipeline.plan_view import headline
 from tritium.pipeline.report import Story, render
-from tritium.pipeline.run import Edges, Engine, root_of, run
+from tritium.pipeline.run import Edges, root_of, run
 from tritium.pipeline.screen import screen
+from tritium.pipeline.sessions import cluster, local
 from tritium.pipeline.spec import Pipeline
-from tritium.spark.java import find_java
 from tritium_discovery import DiscoveryError
 
 __all__ = ["MACHINE", "planned", "report_of", "start"]
@@ -51,14 +46,13 @@ def start(
     Raises:
         AlreadyRunning: see `tritium.pipeline.run.run`.
     """
-    before = None
+    before, log = None, root_of(pipeline) / "spark.log"
     with screen(stream) as shown:
         if master is None:
             before = _foreseen(pipeline, machine)
-            log = root_of(pipeline) / "spark.log"
-            engine = _local(before, machine=machine, log=log, note=shown.notes)
+            engine = local(before, machine=machine, log=log, note=shown.notes)
         else:
-            engine = _cluster(master, note=shown.notes)
+            engine = cluster(master, log=log, note=shown.notes)
         edges = Edges(engine=engine, disk=LocalDisk(), clock=time.time, watcher=shown)
         done = run(pipeline, edges=edges, fresh=fresh)
     story = Story(
@@ -89,46 +83,6 @@ def _foreseen(pipeline: Pipeline, machine: str | None) -> Plan | TritiumError | 
     except (TritiumError, DiscoveryError) as err:
         return err
     return foreseen
-
-
-@contextmanager
-def _local(
-    foreseen: Plan | TritiumError | DiscoveryError,
-    *,
-    machine: str | None,
-    log: Path,
-    note: Callable[[str], None],
-) -> Iterator[Engine]:
-    """Start the session that the plan wants, on this machine."""
-    if not isinstance(foreseen, Plan):
-        raise foreseen
-    note(f"spark: starts on this machine, {headline(foreseen)}")
-    from tritium.spark.session import session
-
-    gpus = None if foreseen.survey.inventory.devices else 0
-    spark = session(machine, workers=foreseen.workers, cores=foreseen.cores, gpus=gpus, log=log)
-    try:
-        yield SparkEngine(spark)
-    finally:
-        spark.stop()
-
-
-@contextmanager
-def _cluster(master: str, *, note: Callable[[str], None]) -> Iterator[Engine]:
-    """Connect to a Spark master; its settings come from spark-defaults.conf, as everywhere."""
-    note(f"spark: connects to {master}")
-    from pyspark.errors import PySparkException
-    from pyspark.sql import SparkSession
-
-    os.environ["JAVA_HOME"] = str(find_java(os.environ))
-    try:
-        spark = SparkSession.builder.master(master).appName("tritium").getOrCreate()
-    except (PySparkException, Py4JError) as err:
-        raise SparkFailed(f"Spark did not start on {master}: {str(err).strip().splitlines()[0]}") from err
-    try:
-        yield SparkEngine(spark)
-    finally:
-        spark.stop()
 
 
 def _facts(master: str | None) -> Mapping[str, str]:

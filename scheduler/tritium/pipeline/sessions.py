@@ -1,0 +1,89 @@
+"""The edge that starts Spark for a run: a cluster of our own on this machine, or somebody's master."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tritium.errors import SparkFailed, TritiumError
+from tritium.pipeline.engine import SparkEngine
+from tritium.pipeline.plan import Plan
+from tritium.pipeline.plan_view import headline
+from tritium.pipeline.run import Engine
+from tritium.spark.environment import changed
+from tritium.spark.java import find_java
+from tritium_discovery import DiscoveryError
+
+__all__ = ["cluster", "local"]
+
+
+@contextmanager
+def local(
+    foreseen: Plan | TritiumError | DiscoveryError,
+    *,
+    machine: str | None,
+    log: Path,
+    note: Callable[[str], None],
+) -> Iterator[Engine]:
+    """Start the session that a plan wants, on this machine; what stood against the plan is raised now.
+
+    Raises:
+        TritiumError, DiscoveryError: there is no plan, no Java, or Spark did not start.
+    """
+    if not isinstance(foreseen, Plan):
+        raise foreseen
+    from tritium.spark.session import session
+
+    note(f"spark: starts on this machine, {headline(foreseen)}")
+    gpus = None if foreseen.survey.inventory.devices else 0
+    spark = session(machine, workers=foreseen.workers, cores=foreseen.cores, gpus=gpus, log=log)
+    try:
+        yield SparkEngine(spark)
+    finally:
+        spark.stop()
+
+
+@contextmanager
+def cluster(master: str, *, log: Path, note: Callable[[str], None]) -> Iterator[Engine]:
+    """Start an application on a Spark master; its settings are those of ``spark-defaults.conf``.
+
+    Raises:
+        NoJava: there is no Java 17 or newer.
+        SparkFailed: the master does not answer, or a setting is wrong.
+    """
+    from pyspark.sql import SparkSession
+
+    from tritium.spark.jvm import Context, Jvm
+
+    note(f"spark: starts an application on {master}")
+    settings = {
+        "spark.master": master,
+        "spark.app.name": "tritium",
+        "spark.ui.showConsoleProgress": "false",
+    }
+    # Without PYSPARK_PYTHON Spark takes the first python3 of the PATH, which need not have Tritium.
+    python = os.environ.get("PYSPARK_PYTHON", sys.executable)
+    environment = {"JAVA_HOME": str(find_java(os.environ)), "PYSPARK_PYTHON": python}
+    with changed(environment):
+        jvm = Jvm.serving(settings, environment, log)
+        try:
+            context = Context(jvm, settings, on_stop=lambda: None)
+        except Exception as err:
+            raise SparkFailed(f"Spark did not start on {master}: {_cause(str(err))}") from err
+        try:
+            yield SparkEngine(SparkSession.builder.config(conf=context.getConf()).getOrCreate())
+        finally:
+            context.stop()
+
+
+def _cause(text: str) -> str:
+    r"""Return the line of a Java error that says what happened.
+
+    >>> _cause("An error occurred while calling None.x.\n: java.net.BindException: Address in use\n\tat y")
+    'java.net.BindException: Address in use'
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or ["it did not say why"]
+    return next((line.removeprefix(": ") for line in lines if line.startswith(": ")), lines[0])
