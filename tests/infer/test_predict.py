@@ -132,6 +132,29 @@ def test_the_report_says_which_task_used_which_device_and_how_fast(
     assert not holds.held(state)
 
 
+def test_a_killed_worker_frees_its_device_and_the_task_is_done_again(
+    spark: SparkSession, tmp_path: Path, state: Path
+) -> None:
+    def load(_: Any) -> Any:
+        import os
+        import signal
+
+        def predict(batch: Mapping[str, Any]) -> Any:
+            if not (tmp_path / "killed").exists():
+                (tmp_path / "killed").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return batch["id"]
+
+        return predict
+
+    out = tritium.predict(spark.range(0, 100, 1, 2), model=load, batch_size=10, report=tmp_path / "report")
+
+    assert [row.prediction for row in out.collect()] == list(range(100))
+    assert (tmp_path / "killed").exists()
+    assert len(read_reports(tmp_path / "report")) == 2
+    assert not holds.held(state)
+
+
 def test_two_jobs_at_the_same_time_never_hold_the_same_device(
     spark: SparkSession, tmp_path: Path, state: Path
 ) -> None:

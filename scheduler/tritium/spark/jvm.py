@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -104,10 +104,23 @@ class Jvm:
     def complaint(self) -> str:
         """The last thing that the JVM called an error, or else the last that it said."""
         self._log.seek(0)
-        lines = self._log.read(_MOST_LOG_BYTES).decode(errors="replace").splitlines()
-        said = [line for line in lines if line.strip() and not line.startswith("\tat ")]
-        errors = [line.partition(" ERROR ")[2] for line in said if " ERROR " in line]
-        return (errors or said or ["it said nothing"])[-1]
+        return _complaint(self._log.read(_MOST_LOG_BYTES).decode(errors="replace").splitlines())
+
+
+def _complaint(lines: Sequence[str]) -> str:
+    r"""The last error in a JVM's log, in one line.
+
+    >>> _complaint(["26/11/23 ERROR Worker: No resources: ", "java.io.Exception: code 1", "\tat o.a.s.X"])
+    'Worker: No resources: java.io.Exception: code 1'
+    """
+    said = [line.strip() for line in lines if line.strip() and not line.startswith("\tat ")] or [
+        "it said nothing"
+    ]
+    errors = [at for at, line in enumerate(said) if " ERROR " in line]
+    if not errors:
+        return said[-1]
+    # log4j puts the exception on the lines after its message.
+    return " ".join((said[errors[-1]].partition(" ERROR ")[2], *said[errors[-1] + 1 : errors[-1] + 2]))
 
 
 class Context(SparkContext):
