@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.documents import write
 from pipeline.fakes import FakeEngine, edges
-from tritium.errors import GangLost, VerifyFailed
+from tritium.errors import GangLost, RankFailed, VerifyFailed
 from tritium.pipeline.load import load
 from tritium.pipeline.report import Story, render
 from tritium.pipeline.results import Record, Told, Verified
@@ -93,6 +93,15 @@ def test_a_run_that_stopped_says_why_and_what_was_tried(pipeline: Pipeline) -> N
     assert "accuracy 0.5, at least 0.95 needed" in page
     assert "An earlier attempt failed: executor &lt;1&gt; was lost." in page
     assert "verify failed" in page
+
+
+def test_a_failed_rank_has_its_own_traceback_in_the_report(pipeline: Pipeline) -> None:
+    error = RankFailed(gang="train", rank=1, cause="ValueError: <no>", trace="line 3 of <digits.py>")
+
+    page = render(story(pipeline, Run(records={}, done_now=(), error=error)))
+
+    assert "train: rank 1 failed: ValueError: &lt;no&gt;" in page
+    assert "line 3 of &lt;digits.py&gt;" in page
 
 
 def test_a_run_that_failed_at_once_has_a_report_too(pipeline: Pipeline) -> None:
