@@ -245,6 +245,16 @@ def test_wishes_can_ask_for_more_than_the_requirement_never_for_less() -> None:
     assert [m.devices for m in members] == [("a-1",), ("a-2",)]
 
 
+def test_a_wish_for_less_leaves_the_requirement_as_it_is() -> None:
+    wish = Constraints(near="host", product="A100")
+    asked = Request(members=3, group=3, near="nvlink", prefer=(wish,))
+    decision = assign(cluster(bridged_host("a"), host("b", 3, lanes={(0, 1): 1, (1, 2): 1})), asked)
+
+    assert isinstance(decision, Assigned)
+    assert {m.host for m in decision.placement.members} == {"b"}
+    assert refused(cluster(bridged_host("a")), asked)[0].startswith("count: 3 members")
+
+
 @pytest.mark.parametrize(
     ("asked", "problem"),
     [

@@ -124,6 +124,15 @@ def test_what_is_not_free_is_never_taken() -> None:
         assert str(refusal.value) == f"{refusal.value.device} is not free for two"
 
 
+def test_a_device_that_one_executor_holds_is_taken_by_no_other() -> None:
+    shared = [device("x")]
+    index = Index.of(cluster(host("a", pools=[pool("1", shared), pool("2", shared)])))
+    held = take(index, "one", Request(members=1), [member("x", pool_="1")])
+
+    with pytest.raises(Overcommitted):
+        take(held, "two", Request(members=1), [member("x", pool_="2")])
+
+
 def test_a_share_may_take_all_that_is_left() -> None:
     index = take(Index.of(cluster(host("a", 1))), "one", MODEL, [member("a-0")])
     rest = Request(members=1, kind="replicas", share_mib=20_960)

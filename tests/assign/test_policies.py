@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import combinations
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 from assign.clusters import LAW, all_lanes, cluster, host
 from tritium.assign import POLICIES, Assigned, Request, Snapshot, assign
 from tritium.assign.policies import Room, packed, spread
-from tritium_discovery.device import HostId
+from tritium_discovery.device import HostId, Link, LinkKind
 
 
 def rooms(**units: int) -> list[Room]:
@@ -43,6 +46,21 @@ def test_packed_prefers_nvlinks_to_a_switch_and_a_switch_to_a_tighter_host() -> 
     assert packed(
         [Room(HostId("a"), "", 2, 0), Room(HostId("b"), "", 4, 1), Room(HostId("c"), "", 8, 2)], 2
     ) == [(Room(HostId("c"), "", 8, 2), 2)]
+
+
+def test_packed_prefers_nvlinks_where_two_hosts_just_fit() -> None:
+    assert hosts_of(
+        cluster(host("a", 2), host("z", 2, lanes=all_lanes(2))), Request(members=2, group=2), "packed"
+    ) == ["z", "z"]
+
+
+def test_packed_prefers_a_switch_to_none_and_nvlinks_to_a_switch() -> None:
+    none, switch, nvlink = host("a", 2), host("b", 4), host("c", 2, lanes=all_lanes(2))
+    uuids = [device.uuid for device in switch.pools[0].devices]
+    switch = replace(switch, links=dict.fromkeys(combinations(uuids, 2), Link(kind=LinkKind.PIX)))
+
+    assert hosts_of(cluster(none, switch), Request(members=2), "packed") == ["b", "b"]
+    assert hosts_of(cluster(none, switch, nvlink), Request(members=2), "packed") == ["c", "c"]
 
 
 def test_packed_takes_the_tightest_rack_that_fits() -> None:

@@ -76,6 +76,15 @@ def test_ranks_without_devices_fit_anywhere_if_nobody_seated_them() -> None:
     assert [(m.host, m.local_rank) for m in placed] == [("a", 0), ("a", 1), ("b", 0)]
 
 
+def test_ranks_without_devices_go_nowhere_but_on_seats_where_there_are_seats() -> None:
+    decision = assign(cluster(host("a", 2, seats=1)), Request(members=2, devices_each=0))
+
+    assert isinstance(decision, Unassignable)
+    assert [reason.sentence for reason in decision.reasons] == [
+        "2 members of 0 devices each, room for 1 (a 1)"
+    ]
+
+
 def test_seats_for_which_an_executor_lacks_devices_are_named() -> None:
     decision = assign(cluster(host("a", 1, seats=2), host("b", 4, seats=0)), Request(members=2))
 
