@@ -82,7 +82,9 @@ class RankFailed(TritiumError):
 
     exit_code = 36
 
-    def __init__(self, *, gang: str, rank: int, cause: str, trace: str = "", victims: Sequence[int] = ()) -> None:
+    def __init__(
+        self, *, gang: str, rank: int, cause: str, trace: str = "", victims: Sequence[int] = ()
+    ) -> None:
         self.gang = gang
         self.rank = rank
         self.cause = cause
