@@ -142,6 +142,8 @@ def _instance(card: MachineCard, part: MachineInstance) -> Instance:
         uuid=part.uuid,
         product=f"{card.product} MIG {part.profile}",
         memory=Memory(total_mib=part.memory_mib, free_mib=part.memory_mib),
+        gpu_instance=part.slot + 7,
+        compute_instance=0,
     )
 
 

@@ -40,7 +40,10 @@ def seen(observation: Observation, settings: Settings, *, memory_mib: int) -> tu
         Undecidable: integers in CUDA_VISIBLE_DEVICES whose order only the CUDA driver knows.
     """
     host = list(_devices(observation, settings, memory_mib))
-    return tuple(device._replace(address=address) for address, device in enumerate(_visible(host, settings)))
+    return tuple(
+        device._replace(address=address)
+        for address, device in enumerate(_visible(host, observation, settings))
+    )
 
 
 def generation(observation: Observation) -> str:
@@ -106,7 +109,7 @@ def _part(whole: Seen, part: Instance, slot: int) -> Seen:
     )
 
 
-def _visible(host: Sequence[Seen], settings: Settings) -> Sequence[Seen]:
+def _visible(host: Sequence[Seen], observation: Observation, settings: Settings) -> Sequence[Seen]:
     if settings.visible is None:
         return host
     from tritium_discovery.visible import Candidate, entries, visible  # its patterns take time to compile
@@ -114,9 +117,19 @@ def _visible(host: Sequence[Seen], settings: Settings) -> Sequence[Seen]:
     if isinstance(next(iter(entries(settings.visible)), None), int):
         _decidable(host, settings)
     by_uuid: Mapping[Uuid, Seen] = {device.uuid: device for device in host}
-    return [
-        by_uuid[uuid] for uuid in visible(settings.visible, [Candidate(uuid=device.uuid) for device in host])
-    ]
+    legacy = _legacy_names(observation)
+    candidates = [Candidate(uuid=device.uuid, legacy=legacy.get(device.uuid)) for device in host]
+    return [by_uuid[uuid] for uuid in visible(settings.visible, candidates)]
+
+
+def _legacy_names(observation: Observation) -> dict[str, str]:
+    """How drivers before 470 called MIG instances, by today's names."""
+    return {
+        part.uuid: f"MIG-{card.uuid}/{part.gpu_instance}/{part.compute_instance}"
+        for card in observation.cards
+        for part in card.instances
+        if isinstance(part.uuid, str)
+    }
 
 
 def _decidable(host: Sequence[Seen], settings: Settings) -> None:

@@ -148,6 +148,8 @@ def _instances(handle: Reading[Any]) -> tuple[Instance, ...]:
                 uuid=read("nvmlDeviceGetUUID", part),
                 product=read("nvmlDeviceGetName", part),
                 memory=_memory(part),
+                gpu_instance=read("nvmlDeviceGetGpuInstanceId", part),
+                compute_instance=read("nvmlDeviceGetComputeInstanceId", part),
             )
         )
     return tuple(found)

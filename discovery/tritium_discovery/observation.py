@@ -123,6 +123,9 @@ class Instance(NamedTuple):
     product: Reading[str]
     """E.g. ``NVIDIA A100-SXM4-40GB MIG 1g.5gb``."""
     memory: Reading[Memory]
+    gpu_instance: Reading[int]
+    compute_instance: Reading[int]
+    """Both numbers stand in its old name, ``MIG-<card's UUID>/<gpu instance>/<compute instance>``."""
 
 
 class Card(NamedTuple):

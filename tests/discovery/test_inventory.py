@@ -105,6 +105,14 @@ def test_a_mig_instance_is_named_by_its_uuid(tmp_path: Path) -> None:
     assert [device.uuid for device in seen] == [third.uuid]
 
 
+def test_a_mig_instance_is_named_as_old_drivers_named_it(tmp_path: Path) -> None:
+    third = inventory(tmp_path, "mig-1g").devices[2]
+
+    seen = inventory(tmp_path, "mig-1g", CUDA_VISIBLE_DEVICES=f"MIG-{third.parent}/10/0").devices
+
+    assert [device.uuid for device in seen] == [third.uuid]
+
+
 def test_processes_that_see_the_same_cards_are_on_one_host_and_others_are_not(tmp_path: Path) -> None:
     one = inventory(tmp_path, "dgx-a100").host
 

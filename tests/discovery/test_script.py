@@ -157,6 +157,16 @@ def test_each_state_of_a_driver_that_does_not_start_has_its_exit_code(
     assert (answer.exit_code, answer.stdout) == (exit_code, "")
 
 
+def test_another_package_called_pynvml_is_found_out(tmp_path: Path) -> None:
+    (tmp_path / "pynvml.py").write_text("class NVMLError(Exception): pass\n", encoding="utf-8")
+    variables = clean_environment(TRITIUM_DIR=str(tmp_path / "state"), PYTHONPATH=str(tmp_path))
+
+    answer = alone(variables)
+
+    assert (answer.exit_code, answer.stdout) == (14, "")
+    assert "is not NVIDIA's binding: pip install nvidia-ml-py" in answer.stderr
+
+
 @pytest.mark.nvml
 def test_the_whole_script_works_on_the_c_library(tmp_path: Path) -> None:
     with FakeJvm(tmp_path) as jvm:

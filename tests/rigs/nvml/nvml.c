@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 enum { SUCCESS, UNINITIALIZED, INVALID_ARGUMENT, NOT_SUPPORTED, NOT_FOUND = 6, INSUFFICIENT_SIZE,
-       LOST = 15 };
+       LOST = 15, UNKNOWN = 999 };
 enum { CARDS = 16, INSTANCES = 8, LINKS = 18, PROCESSES = 256, FAULTS = 64, TEXT = 128 };
 
 typedef struct { char call[TEXT]; int code; } Fault;
@@ -32,7 +32,7 @@ typedef struct Card {
 } Card;
 
 static struct {
-    int init, n_cards, cuda, protected_struct, ready;
+    int init, n_cards, cuda, protected_struct, ready, pid;
     long long vanish_after, counted;
     char driver[TEXT], nvml[TEXT], hang[FAULTS][TEXT];
     int n_hang, n_faults, order[CARDS], reorder;
@@ -139,6 +139,8 @@ static Card *card_of(Card *device) { return device->part ? ((Instance *)device)-
 int nvmlInitWithFlags(unsigned flags) {
     (void)flags;
     pthread_once(&once, load);
+    if (M.ready && M.pid != getpid()) return UNKNOWN; /* the driver's state does not survive a fork */
+    M.pid = getpid();
     M.ready = 1;
     ENTER("nvmlInit", NULL);
     M.ready = !M.init;
