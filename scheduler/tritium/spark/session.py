@@ -59,35 +59,28 @@ def session(
     Raises:
         NoJava: there is no Java 17 or newer.
         SparkFailed: too few devices may be used, or Spark did not start; the reason is in its sentence.
+        BadSetting: an environment variable of discovery has a value that cannot be meant.
     """
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
     from tritium.spark.jvm import Context, Jvm
 
-    # 1. Refuse what cannot work, in a sentence and before anything is started.
     if SparkContext._active_spark_context is not None:  # noqa: SLF001  pyspark has no other way to ask
         raise SparkFailed("Spark already runs in this process: call stop() on its session first")
-    environment = {
-        **{key: value for key, value in os.environ.items() if key.startswith(("TRITIUM_", "CUDA_"))},
-        **({"TRITIUM_MACHINE": machine} if machine is not None else {}),
-        "JAVA_HOME": str(find_java(os.environ)),
-        "SPARK_LOCAL_IP": "127.0.0.1",
-        "PYSPARK_PYTHON": sys.executable,
-    }
+    environment = _environment(machine)
     with changed(environment):
+        # 1. Refuse what cannot work, in a sentence and before anything is started.
         discovery = Settings.from_env(os.environ)
         share = 0 if gpus == 0 else _share(discovery, gpus, workers)
         settings = {
             "spark.master": f"local-cluster[{workers},{cores},{memory_mib}]",
             "spark.app.name": name,
             "spark.executor.memory": f"{memory_mib}m",
-            # With these two the context is there when its executors are: whoever counts slots counts all.
-            "spark.cores.max": str(workers * cores),
-            "spark.scheduler.minRegisteredResourcesRatio": "1.0",
             "spark.ui.enabled": str(ui).lower(),
+            "spark.cores.max": str(workers * cores),
             **_SETTINGS,
-            **(_gpu_settings(share) if share else {}),
+            **_gpu_settings(share),
             **(conf or {}),
         }
         # 2. A JVM, without claims of an application before us in it.
@@ -112,6 +105,9 @@ _SETTINGS = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.ui.showConsoleProgress": "false",
     "spark.log.level": "ERROR",
+    # Together with spark.cores.max: the context is there when its executors are, so that slots count.
+    "spark.scheduler.minRegisteredResourcesRatio": "1.0",
+    "spark.scheduler.maxRegisteredResourcesWaitingTime": "120s",
     # A fork server beside Spark's daemon: ranks start in milliseconds.
     "spark.python.daemon.module": "tritium.train.daemon",
     # Spark names applications by the second: two at once would share their executors' folders.
@@ -119,8 +115,21 @@ _SETTINGS = {
 }
 
 
+def _environment(machine: str | None) -> dict[str, str]:
+    """What the JVM, and with it Workers, executors and their Python workers, are started with."""
+    return {
+        **{key: value for key, value in os.environ.items() if key.startswith(("TRITIUM_", "CUDA_"))},
+        **({"TRITIUM_MACHINE": machine} if machine is not None else {}),
+        "JAVA_HOME": str(find_java(os.environ)),
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "PYSPARK_PYTHON": sys.executable,
+    }
+
+
 def _gpu_settings(share: int) -> dict[str, str]:
     """Make Spark schedule GPUs; without ``spark.task.resource.gpu.amount`` a stage gets none by default."""
+    if not share:
+        return {}
     return {
         "spark.worker.resource.gpu.amount": str(share),
         "spark.worker.resource.gpu.discoveryScript": str(Path(sys.executable).with_name("gpu-discover")),
