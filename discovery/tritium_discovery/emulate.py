@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from tritium_discovery.failure import UNKNOWN_TO_DRIVER, error_text, startup_failure
-from tritium_discovery.machine import Machine, MachineCard, MachineInstance
+from tritium_discovery.machine import Machine, MachineCard
 from tritium_discovery.observation import (
     Ancestor,
     Card,
@@ -68,6 +68,7 @@ class _Reader:
         self._handle = self.get("nvmlDeviceGetHandleByIndex", None)
 
     def get(self, call: str, answer: _T, *, code: int = 0) -> Reading[_T]:
+        """The answer, or the failure: the card's own ``code`` unless the file has another."""
         if isinstance(handle := getattr(self, "_handle", None), Failed):
             return handle  # without a handle there is nothing to ask
         self._calls_left -= 1
@@ -88,6 +89,7 @@ def _card(machine: Machine, card: MachineCard, index: int) -> Card:
         MigMode(current=card.mig, pending=card.mig_pending),
         code=_NOT_SUPPORTED if old else 0,
     )
+    not_virtual = _NOT_SUPPORTED if card.vgpu else 0
     return Card(
         number=index,
         uuid=read.get("nvmlDeviceGetUUID", card.uuid),
@@ -100,35 +102,24 @@ def _card(machine: Machine, card: MachineCard, index: int) -> Card:
         numa_node=value(read.get("nvmlDeviceGetMemoryAffinity", card.numa if card.numa >= 0 else None), None),
         cpus=value(read.get("nvmlDeviceGetCpuAffinity", card.cpus), ""),
         mig=mig,
-        instances=tuple(_instance(card, part) for part in card.instances)
-        if isinstance(mig, MigMode) and mig.current
-        else (),
+        instances=_instances(card) if isinstance(mig, MigMode) and mig.current else (),
         processes=read.get(
             "nvmlDeviceGetComputeRunningProcesses",
             tuple(Process(pid=pid, used_mib=None) for pid in card.processes),
         ),
-        ecc_errors=read.get(
-            "nvmlDeviceGetTotalEccErrors", card.ecc_errors, code=_NOT_SUPPORTED if card.vgpu else 0
-        ),
+        ecc_errors=read.get("nvmlDeviceGetTotalEccErrors", card.ecc_errors, code=not_virtual),
         remapped=read.get(
             "nvmlDeviceGetRemappedRows",
-            Remapped(
-                correctable=card.remapped[0],
-                uncorrectable=card.remapped[1],
-                pending=card.remapped[2],
-                failed=card.remapped[3],
-            ),
+            Remapped(*card.remapped),
             code=_NOT_SUPPORTED if old else 0,
         ),
         retirement_pending=read.get(
             "nvmlDeviceGetRetiredPagesPendingStatus",
             card.retirement_pending,
-            code=0 if old and not card.vgpu else _NOT_SUPPORTED,
+            code=not_virtual if old else _NOT_SUPPORTED,
         ),
         recovery=read.get("nvmlDeviceGetFieldValues", card.recovery),
-        temperature_c=read.get(
-            "nvmlDeviceGetTemperature", card.temperature_c, code=_NOT_SUPPORTED if card.vgpu else 0
-        ),
+        temperature_c=read.get("nvmlDeviceGetTemperature", card.temperature_c, code=not_virtual),
     )
 
 
@@ -137,13 +128,16 @@ def _memory(card: MachineCard) -> Memory:
     return Memory(total_mib=total, free_mib=total - card.used_mib)
 
 
-def _instance(card: MachineCard, part: MachineInstance) -> Instance:
-    return Instance(
-        uuid=part.uuid,
-        product=f"{card.product} MIG {part.profile}",
-        memory=Memory(total_mib=part.memory_mib, free_mib=part.memory_mib),
-        gpu_instance=part.slot + 7,
-        compute_instance=0,
+def _instances(card: MachineCard) -> tuple[Instance, ...]:
+    return tuple(
+        Instance(
+            uuid=part.uuid,
+            product=f"{card.product} MIG {part.profile}",
+            memory=Memory(total_mib=part.memory_mib, free_mib=part.memory_mib),
+            gpu_instance=part.slot + 7,
+            compute_instance=0,
+        )
+        for part in card.instances
     )
 
 

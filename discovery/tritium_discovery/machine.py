@@ -7,16 +7,15 @@ The emulated probe and the C library of the tests are two renderings of it. The 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
 from tritium_discovery.errors import BadMachine
+from tritium_discovery.typed import Typed
 
 __all__ = ["Machine", "MachineCard", "MachineInstance", "load", "names", "parse"]
 
-_T = TypeVar("_T")
 _SHIPPED = Path(__file__).parent / "machines"
 _NO_MORE = 1 << 40
 
@@ -135,18 +134,9 @@ def parse(data: object, *, name: str) -> Machine:
     Raises:
         BadMachine: a key is unknown or a value of the wrong shape; its path is named.
     """
-    top = _Mapping(data, at="")
-    common = top.mapping("card")
-    cards = tuple(
-        _card(
-            _Mapping({**common, **top.child(item, f"cards[{index}]").data}, at=f"cards[{index}]"), name, index
-        )
-        for index, item in enumerate(top.sequence("cards", ()))
-    )
-    nvlinks = tuple(
-        _triple(item, f"nvlinks[{index}]", len(cards))
-        for index, item in enumerate(top.sequence("nvlinks", ()))
-    )
+    top = Typed(data, at="")
+    cards = _cards(top, name)
+    nvlinks = top.sequence("nvlinks", ())
     order = tuple(top.integers("order"))
     if order and sorted(order) != list(range(len(cards))):
         raise BadMachine(
@@ -160,7 +150,7 @@ def parse(data: object, *, name: str) -> Machine:
         cuda=top.take("cuda", str, "12.4"),
         init=top.take("init", int, 0),
         cards=cards,
-        nvlinks=nvlinks,
+        nvlinks=tuple(_triple(item, f"nvlinks[{at}]", len(cards)) for at, item in enumerate(nvlinks)),
         missing=top.strings("missing"),
         hang=top.strings("hang"),
         fail=top.codes("fail"),
@@ -173,12 +163,19 @@ def parse(data: object, *, name: str) -> Machine:
     return machine
 
 
-def _card(item: _Mapping, machine: str, index: int) -> MachineCard:
+def _cards(top: Typed, machine: str) -> tuple[MachineCard, ...]:
+    common = top.mapping("card")
+    return tuple(
+        _card(Typed({**common, **top.child(item, f"cards[{at}]").data}, at=f"cards[{at}]"), machine, at)
+        for at, item in enumerate(top.sequence("cards", ()))
+    )
+
+
+def _card(item: Typed, machine: str, index: int) -> MachineCard:
     uuid = item.take("uuid", str, _uuid("GPU", machine, index))
     capability = item.take("capability", str, "8.0").partition(".")
     if not (capability[0].isdigit() and capability[2].isdigit()):
         raise BadMachine(f"{item.at}.capability: expected such as '8.0'")
-    remapped = item.child(item.mapping("remapped"), f"{item.at}.remapped")
     memory = item.take("memory_mib", int, 40960)
     card = MachineCard(
         uuid=uuid,
@@ -200,12 +197,7 @@ def _card(item: _Mapping, machine: str, index: int) -> MachineCard:
         ),
         processes=tuple(item.integers("processes")),
         ecc_errors=item.take("ecc_errors", int, 0),
-        remapped=(
-            remapped.take("correctable", int, 0),
-            remapped.take("uncorrectable", int, 0),
-            remapped.take("pending", bool, False),
-            remapped.take("failed", bool, False),
-        ),
+        remapped=_remapped(item),
         retirement_pending=item.take("retirement_pending", bool, False),
         recovery=item.take("recovery", int, 0),
         temperature_c=item.take("temperature_c", int, 35),
@@ -213,12 +205,23 @@ def _card(item: _Mapping, machine: str, index: int) -> MachineCard:
         lost_after=item.take("lost_after", int, _NO_MORE),
         fail=item.codes("fail"),
     )
-    remapped.finish()
     item.finish()
     return card
 
 
-def _instance(item: _Mapping, machine: str, card: int) -> MachineInstance:
+def _remapped(item: Typed) -> tuple[int, int, bool, bool]:
+    rows = item.child(item.mapping("remapped"), f"{item.at}.remapped")
+    found = (
+        rows.take("correctable", int, 0),
+        rows.take("uncorrectable", int, 0),
+        rows.take("pending", bool, False),
+        rows.take("failed", bool, False),
+    )
+    rows.finish()
+    return found
+
+
+def _instance(item: Typed, machine: str, card: int) -> MachineInstance:
     slot = item.take("slot", int, 0)
     instance = MachineInstance(
         slot=slot,
@@ -252,54 +255,3 @@ def _triple(item: object, at: str, cards: int) -> tuple[int, int, int]:
     ):
         return item[0], item[1], item[2]
     raise BadMachine(f"{at}: expected [card, other card, 1 to 18 links], got {item!r}")
-
-
-class _Mapping:
-    """Typed getters on a mapping from YAML; what was not asked for by the end is an unknown key."""
-
-    def __init__(self, data: object, *, at: str) -> None:
-        if not isinstance(data, dict):
-            raise BadMachine(f"{at or 'the machine file'}: expected a mapping, got {data!r}")
-        self.data: dict[Any, Any] = data
-        self.at = at
-        self._seen: set[str] = set()
-
-    def child(self, data: object, at: str) -> _Mapping:
-        return _Mapping(data, at=at)
-
-    def take(self, key: str, kind: type[_T], default: _T) -> _T:
-        self._seen.add(key)
-        found = self.data.get(key, default)
-        if kind is str and type(found) in {int, float}:
-            found = str(found)  # YAML reads 8.0 and 12.4 as numbers
-        if type(found) is not kind:
-            raise BadMachine(f"{self._path(key)}: expected {kind.__name__}, got {found!r}")
-        return found
-
-    def sequence(self, key: str, default: Sequence[object]) -> Sequence[object]:
-        return self.take(key, list, list(default))
-
-    def mapping(self, key: str) -> Mapping[str, Any]:
-        return self.take(key, dict, {})
-
-    def strings(self, key: str) -> tuple[str, ...]:
-        items = self.sequence(key, ())
-        return tuple(self.child({key: item}, self.at).take(key, str, "") for item in items)
-
-    def integers(self, key: str) -> tuple[int, ...]:
-        items = self.sequence(key, ())
-        return tuple(self.child({key: item}, self.at).take(key, int, 0) for item in items)
-
-    def codes(self, key: str) -> Mapping[str, int]:
-        found = _Mapping(self.mapping(key), at=self._path(key))
-        return {str(call): found.take(call, int, 0) for call in found.data}
-
-    def finish(self) -> None:
-        unknown = sorted(str(key) for key in self.data if key not in self._seen)
-        if unknown:
-            raise BadMachine(
-                f"{self._path(unknown[0])}: unknown key; known are {', '.join(sorted(self._seen))}"
-            )
-
-    def _path(self, key: str) -> str:
-        return f"{self.at}.{key}" if self.at else key
