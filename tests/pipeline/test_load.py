@@ -43,6 +43,13 @@ def test_a_file_that_is_no_yaml_is_refused_with_line_and_column(tmp_path: Path) 
     assert refusal(file) == f"{file}: line 2, column 16: expected the node content, but found '}}'"
 
 
+def test_a_file_of_bytes_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "pipeline.yaml"
+    file.write_bytes(b"kind: \x00\n")
+
+    assert refusal(file).startswith(f"{file}: is no YAML: unacceptable character")
+
+
 def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "pipeline.yaml"
     file.write_text("kind: Pipeline\nkind: Pipeline\n")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.documents import changed, full
@@ -193,6 +193,7 @@ ANYTHING = st.recursive(
 )
 
 
+@settings(deadline=None)  # loaded machines are slow
 @given(path=st.sampled_from(paths_of(full())), value=ANYTHING)
 def test_whatever_stands_at_one_path_every_mistake_is_at_that_path(path: str, value: Any) -> None:
     try:
@@ -209,6 +210,7 @@ CHECKED = [path for path in paths_of(full()) if not path.startswith("spec.train.
 """The user's own parameters may be anything."""
 
 
+@settings(deadline=None)  # loaded machines are slow
 @given(first=st.sampled_from(CHECKED), second=st.sampled_from(CHECKED))
 def test_a_mistake_never_hides_another(first: str, second: str) -> None:
     """Two paths, none inside the other: the mistakes of both together are the mistakes of each."""
@@ -221,6 +223,7 @@ def test_a_mistake_never_hides_another(first: str, second: str) -> None:
     assert both == set(problems(changed({first: wrong}))) | set(problems(changed({second: wrong})))
 
 
+@settings(deadline=None)  # loaded machines are slow
 @given(number=st.integers(0, 4096), unit=st.sampled_from(["MiB", "GiB", "TiB"]))
 def test_sizes_are_whole_mebibytes(number: int, unit: str) -> None:
     document = changed({"spec.infer.gpu.minMemory": f"{number}{unit}"})

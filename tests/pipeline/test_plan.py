@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from machines import written
 from pipeline.documents import full
 from tritium.assign import Assigned
 from tritium.errors import Unplaceable
@@ -97,6 +98,20 @@ def test_a_device_that_somebody_holds_is_refused_and_its_holder_named(state: Pat
     with pytest.raises(Unplaceable, match=r"GPU-932e2366\S+: held by another job \(pid \d+\)"):
         require(planned)
     assert "held by another job" in as_text(planned)
+
+
+def test_every_device_that_does_not_qualify_is_named_with_what_it_lacks(state: Path, tmp_path: Path) -> None:
+    machine = written(tmp_path, cards=4, card={"memory_mib": 16384}, first={"memory_mib": 4096})
+    inventory = survey(machine, state).inventory
+    directory = state_directory(Settings.from_env({"TRITIUM_DIR": str(state)}))
+    pipeline = replace(gang(1, memory_mib=8192), infer=None)
+    with holds.take([inventory.devices[1].uuid], what="another job", directory=directory):
+        planned = plan(pipeline, survey(machine, state))
+
+    text = as_text(planned)
+    assert "policy packed: 1 of 2 devices that qualify" in text
+    assert f"not {inventory.devices[0].uuid}: 4096 MiB, 8192 needed" in text
+    assert f"not {inventory.devices[1].uuid}: held by another job (pid " in text
 
 
 def test_more_devices_than_there_are_is_refused_with_the_assigners_reasons(state: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from pipeline.documents import write
 from pipeline.fakes import Ears, FakeEngine, Killed, KillingDisk, edges, read
 from tritium.errors import CannotPublish, GangLost, RankFailed, TritiumError, Unplaceable, VerifyFailed
+from tritium.pipeline.bar import shortfalls
 from tritium.pipeline.disk import LocalDisk
 from tritium.pipeline.load import load
 from tritium.pipeline.results import to_json
@@ -201,6 +202,22 @@ def test_a_model_below_the_bar_is_not_used(pipeline: Pipeline, tmp_path: Path) -
     assert done.done_now == ("train",)
     assert pointed(pipeline) is None
     assert not (tmp_path / "out/predictions").exists()
+
+
+def test_every_bar_that_is_missed_is_named() -> None:
+    metrics = {"accuracy": 0.9, "loss": 2.0, "nan": float("nan")}
+
+    missed = shortfalls(
+        metrics, at_least={"accuracy": 0.95, "nan": 0.1}, at_most={"loss": 1.0, "nan": 0.9, "f1": 1}
+    )
+
+    assert [*missed] == [
+        "accuracy 0.9, at least 0.95 needed",
+        "nan nan, at least 0.1 needed",
+        "nan nan, at most 0.9 allowed",
+        "loss 2, at most 1 allowed",
+        "no f1, only accuracy, loss, nan",
+    ]
 
 
 def test_the_pointer_stays_on_the_good_model_when_a_new_one_is_below_the_bar(pipeline: Pipeline) -> None:

@@ -201,7 +201,7 @@ def test_a_model_that_does_not_load_is_a_sentence(tmp_path: Path) -> None:
     done = tritium("run", file, "--master", "local[2]", env=environment(tmp_path))
 
     assert done.returncode == 43, done.stderr
-    assert "load: RuntimeError: these weights are torn" in done.stderr.splitlines()[-1]
+    assert done.stderr.splitlines()[-1].endswith("load failed: RuntimeError: these weights are torn")
 
 
 def test_a_port_that_is_taken_is_a_sentence(tmp_path: Path) -> None:

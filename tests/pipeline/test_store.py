@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tritium.errors import CannotPublish
@@ -31,6 +31,7 @@ def read(folder: Path) -> dict[str, bytes]:
     }
 
 
+@settings(deadline=None)  # it writes to the disk
 @given(files=TREES)
 def test_what_was_put_can_be_read_and_putting_it_again_changes_nothing(files: Mapping[str, bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -44,6 +45,7 @@ def test_what_was_put_can_be_read_and_putting_it_again_changes_nothing(files: Ma
         assert read(store.path(first)) == files == read(tree)
 
 
+@settings(deadline=None)  # it writes to the disk
 @given(one=TREES, two=TREES)
 def test_two_trees_have_one_name_exactly_if_they_are_equal(
     one: Mapping[str, bytes], two: Mapping[str, bytes]

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from tritium.pipeline.spec import Target
@@ -83,12 +84,14 @@ def _enter(folder: Path) -> None:
 
     A Python worker may have served another version of the same code before: its modules must go.
     """
-    if str(folder) in _entered:
-        return
     for old in _entered:
-        sys.path.remove(old)
-        for name, module in list(sys.modules.items()):
-            if str(getattr(module, "__file__", "")).startswith(old + os.sep):
+        if old != str(folder):
+            stale = [name for name, module in sys.modules.items() if _is_in(old, module)]
+            for name in stale:
                 del sys.modules[name]
+    sys.path[:] = [str(folder), *(path for path in sys.path if path not in (*_entered, str(folder)))]
     _entered[:] = [str(folder)]
-    sys.path.insert(0, str(folder))
+
+
+def _is_in(folder: str, module: ModuleType) -> bool:
+    return str(getattr(module, "__file__", "")).startswith(folder + os.sep)
