@@ -54,7 +54,7 @@ def test_two_policies_open_different_devices_in_the_same_application() -> None:
     opened = {
         policy: sorted(
             uuid
-            for value in tritium.Gang(ranks=2, gpus_per_rank=2, policy=policy).run(who).values
+            for value in tritium.Gang(ranks=4, policy=policy).run(who).values
             for uuid in value["devices"]
         )
         for policy in ("packed", "spread")

@@ -12,7 +12,7 @@ from tritium.assign.rules import Form, Kind
 from tritium.assign.subset import EXACT, Quota, best_set, grown_set
 from tritium_discovery.device import LinkKind
 
-__all__ = ["Layout", "Shape", "choose", "cpus_near", "layout", "room", "shape_of"]
+__all__ = ["Layout", "Shape", "choose", "cpus_near", "farthest", "layout", "room", "shape_of"]
 
 _NETS = {"switch": LinkKind.PIX, "nvlink": LinkKind.NVLINK}
 
@@ -101,15 +101,18 @@ def room(shape: Shape, usable: int, form: Form) -> int:
 
 
 @lru_cache(maxsize=4096)
-def layout(shape: Shape, usable: int, members: int, form: Form) -> Layout:
+def layout(shape: Shape, usable: int, members: int, form: Form, *, scattered: bool = False) -> Layout:
     """Return the seats, by local rank, of so many members as fit.
 
-    The members are the best set of devices for all of them, then cut into members and put into the
-    order of the best ring. Ranks follow the domain (if the request names one), the pool, the ring.
+    The members are the best set of devices for all of them, or with ``scattered`` those that are
+    farthest apart; then cut into members and put into the order of the best ring. Ranks follow the
+    domain (if the request names one), the pool, the ring.
     """
     if form.devices_each == 0:
         return _without_devices(shape, members)
     each, chosen = form.devices_each, choose(shape, usable, members, form)
+    if scattered:
+        chosen = farthest(shape, usable, members, form) or chosen
     pools: list[int] = []
     devices: list[int] = []
     for cell in _cells(shape, usable, form.near):
@@ -129,6 +132,32 @@ def _without_devices(shape: Shape, members: int) -> Layout:
         counts[shape.seats.index(None)] = members - sum(counts)
     pools = tuple(pool for pool, count in enumerate(counts) for _ in range(count))
     return Layout(pools, (), ("",) * members)
+
+
+def farthest(shape: Shape, usable: int, members: int, form: Form) -> int:
+    """Return the devices of those members that are farthest apart, of all that would fill the host.
+
+    A member's own devices stay near each other. 0 where groups must lie together, or where there are
+    too many members to look at every choice.
+    """
+    full = tuple(part.bit_count() // form.devices_each for part in (p & usable for p in shape.pools))
+    if form.group > 1 or form.near != "host" or not members <= sum(full) <= EXACT:
+        return 0
+    filled = shape_of(shape.kinds, shape.pools, full, shape.costs, shape.cpus)
+    whole = layout(filled, usable, sum(full), form)
+    blocks = [
+        whole.devices[at : at + form.devices_each] for at in range(0, len(whole.devices), form.devices_each)
+    ]
+    gaps = [[sum(shape.costs[a][b] for a in one for b in two) for two in blocks] for one in blocks]
+    widest = max(map(max, gaps))
+    near = tuple(tuple(widest - gap for gap in row) for row in gaps)
+    quotas = tuple(
+        Quota(sum(1 << at for at, pool in enumerate(whole.pools) if pool == number), 1, seats)
+        for number, seats in enumerate(shape.seats)
+        if seats is not None
+    )
+    best = best_set(near, members, quotas) or 0
+    return sum(1 << device for at, block in enumerate(blocks) if best >> at & 1 for device in block)
 
 
 @lru_cache(maxsize=4096)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tritium.assign.index import Index
 from tritium.assign.layout import layout
-from tritium.assign.policies import Policy
+from tritium.assign.policies import SCATTERING, Policy
 from tritium.assign.rooms import Spot, keep_apart, spots_for
 from tritium.assign.rules import apart_of, form_of
 from tritium.assign.seating import Crew, Ranks
@@ -38,7 +38,13 @@ def place(index: Index, request: Request, policy: Policy) -> Ranks | None:
         return Ranks(
             [Crew(s.entry, share_layout(s.shape, s.entry, request, policy, counts[s.entry.id])) for s in used]
         )
-    return Ranks([Crew(s.entry, layout(s.shape, s.usable, counts[s.entry.id], form)) for s in used])
+    scattered = policy in SCATTERING
+    return Ranks(
+        [
+            Crew(s.entry, layout(s.shape, s.usable, counts[s.entry.id], form, scattered=scattered))
+            for s in used
+        ]
+    )
 
 
 def _are_apart(used: list[Spot], counts: dict[HostId, int], request: Request) -> bool:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tritium_discovery.device import HostId
 
-__all__ = ["POLICIES", "Policy", "Room", "Take", "packed", "spread"]
+__all__ = ["POLICIES", "SCATTERING", "Policy", "Room", "Take", "packed", "spread"]
 
 
 class Room(NamedTuple):
@@ -97,3 +97,7 @@ def spread(rooms: Sequence[Room], units: int) -> Take:
 
 POLICIES: Mapping[str, Policy] = {"packed": packed, "spread": spread}
 """By the name that requests and pipeline files use."""
+
+SCATTERING: frozenset[Policy] = frozenset({spread})
+"""Policies that keep members apart inside a host too: on NUMA nodes and switches of their own, where the
+links to the CPU, and what fails together, are shared by fewest."""

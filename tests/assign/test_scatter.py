@@ -1,0 +1,81 @@
+"""``spread`` inside a host: members on NUMA nodes of their own, each member's devices together."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+from tritium.assign import Assigned, Host, Pool, Request, Snapshot, assign
+from tritium_discovery import HostId, Inventory, Settings, Uuid, discover
+
+
+def dgx() -> Inventory:
+    return discover(Settings(machine="dgx-a100"))
+
+
+def snapshot(*pools: tuple[range, int | None]) -> Snapshot:
+    inventory = dgx()
+    return Snapshot(
+        hosts=(
+            Host(
+                id=HostId("dgx"),
+                pools=tuple(
+                    Pool(
+                        name=f"executor {number}",
+                        devices=tuple(inventory.devices[position] for position in part),
+                        seats=seats,
+                    )
+                    for number, (part, seats) in enumerate(pools)
+                ),
+                links=inventory.links,
+            ),
+        )
+    )
+
+
+def numa_nodes(policy: str, request: Request, *pools: tuple[range, int | None]) -> list[set[int | None]]:
+    nodes = {device.uuid: device.numa_node for device in dgx().devices}
+    decision = assign(snapshot(*pools), request, policy)
+    assert isinstance(decision, Assigned)
+    return [{nodes[uuid] for uuid in member.devices} for member in decision.placement.members]
+
+
+def test_two_policies_give_the_seats_of_one_executor_other_devices() -> None:
+    (packed, spread) = (
+        {Uuid(uuid) for member in decision.placement.members for uuid in member.devices}
+        for policy in ("packed", "spread")
+        if isinstance(decision := assign(snapshot((range(4), 2)), Request(members=2), policy), Assigned)
+    )
+
+    assert packed != spread
+
+
+def test_spread_puts_members_on_numa_nodes_of_their_own() -> None:
+    nodes = numa_nodes("spread", Request(members=4), (range(8), None))
+
+    assert all(not one & two for one, two in combinations(nodes, 2))
+
+
+def test_packed_puts_members_side_by_side() -> None:
+    assert len(set.union(*numa_nodes("packed", Request(members=2), (range(8), None)))) == 1
+
+
+def test_a_spread_members_own_devices_stay_together() -> None:
+    nodes = numa_nodes("spread", Request(members=2, devices_each=2), (range(8), None))
+
+    assert [len(of_member) for of_member in nodes] == [1, 1]
+    assert nodes[0] != nodes[1]
+
+
+def test_spread_keeps_to_the_seats_that_spark_chose() -> None:
+    decision = assign(snapshot((range(4), 1), (range(4, 8), 3)), Request(members=4), "spread")
+
+    assert isinstance(decision, Assigned)
+    assert [member.pool for member in decision.placement.members].count("executor 1") == 3
+
+
+def test_groups_stay_together_even_when_they_are_spread() -> None:
+    request = Request(members=4, group=2, near="nvlink")
+
+    packed, spread = (assign(snapshot((range(8), None)), request, policy) for policy in ("packed", "spread"))
+
+    assert packed == spread
