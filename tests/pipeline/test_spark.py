@@ -105,11 +105,14 @@ def tritium(*arguments: str | Path, env: Mapping[str, str]) -> subprocess.Comple
     return done
 
 
-def killed_at(marker: str, file: Path, env: Mapping[str, str]) -> list[str]:
+def killed_at(marker: str, *arguments: str | Path, env: Mapping[str, str]) -> list[str]:
     """Run the pipeline until it says something, then SIGKILL it; returns what it said."""
     said = []
     with subprocess.Popen(
-        [sys.executable, "-m", "tritium.cli", "run", str(file)], env=env, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tritium.cli", "run", *map(str, arguments)],
+        env=env,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:
@@ -129,21 +132,23 @@ def predictions(folder: Path) -> list[float]:
     return sorted(pq.read_table(folder / "predictions")["prediction"].to_pylist())
 
 
+@pytest.mark.timeout(600)
 def test_a_run_killed_again_and_again_goes_on_where_it_was_and_doubles_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "small"
     file = make(folder, params={"seconds": 0.5})
     env = environment(tmp_path, SLOW_PREDICT="0.2")
 
-    killed_at("train: rank 0: epoch 2", file, env)
+    # A cluster of our own at first, then Spark in one JVM, which starts faster: where is no matter.
+    killed_at("train: rank 0: epoch 2", file, env=env)
     assert not (folder / ".tritium/small/stages").exists()
 
-    killed_at("train: finished", file, env)
-    said = killed_at("infer: begins", file, env)
+    killed_at("train: finished", file, "--master", "local[2]", env=env)
+    said = killed_at("infer: begins", file, "--master", "local[2]", env=env)
     assert "train: finished before, not run again" in said
     time.sleep(1)
     assert not (folder / "predictions").exists()
 
-    done = tritium("run", file, env=env)
+    done = tritium("run", file, "--master", "local[2]", env=env)
     assert done.returncode == 0, done.stderr
     assert "train: finished before, not run again" in done.stderr
     assert "verify: finished before, not run again" in done.stderr

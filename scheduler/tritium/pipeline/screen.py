@@ -50,7 +50,7 @@ def screen(stream: TextIO) -> Iterator[Screen]:
     progress = Progress(
         SpinnerColumn(finished_text="[green]✓"),
         TextColumn("{task.description:<7}"),
-        BarColumn(bar_width=32),
+        BarColumn(bar_width=32, complete_style="cyan", finished_style="green", pulse_style="cyan"),
         TextColumn("{task.fields[said]}"),
         TimeElapsedColumn(),
         console=Console(file=stream),
