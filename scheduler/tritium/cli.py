@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 a bug of Tritium's, 2 bad usage, 10 to 24 what gpu-discove
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _INTERRUPTED = 130
+_EXTRAS = {
+    "spark": ("pyspark", "pyarrow", "rich"),
+    "demo": ("pyspark", "pyarrow", "rich", "torch", "scikit-learn"),
+}
+"""What a command looks for before it starts; pyproject.toml has the whole lists."""
 _MACHINE = click.option(
     "--machine", metavar="NAME", help="Emulate this machine's devices, e.g. dgx-a100 (else TRITIUM_MACHINE)."
 )
@@ -46,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``tritium`` and return its exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     debug = "--debug" in arguments
+    if not debug:
+        # What libraries log (py4j does, when it is interrupted) is not what the user is told.
+        logging.getLogger().addHandler(logging.NullHandler())
     try:
         result = _tritium.main(args=arguments, prog_name="tritium", standalone_mode=False)
     except click.ClickException as err:
@@ -76,7 +85,7 @@ def _tritium(*, debug: bool) -> None:
 @_OUTPUT
 def plan(*, file: Path, machine: str | None, output: str) -> None:
     """Show what would run where, and why, without running it."""
-    _needs_spark_extra()
+    _needs("spark")
     from tritium.pipeline.load import load
     from tritium.pipeline.plan import require
     from tritium.pipeline.plan_view import as_data, as_text
@@ -104,7 +113,7 @@ def run(
     output: str,
 ) -> None:
     """Train, verify and infer; goes on where an earlier run was stopped."""
-    _needs_spark_extra()
+    _needs("spark")
     from tritium.pipeline.load import load
     from tritium.pipeline.start import start
 
@@ -119,7 +128,7 @@ def run(
 )
 def demo(*, folder: Path, machine: str) -> None:
     """Run the pipeline that ships with Tritium on handwritten digits and emulated devices, in FOLDER."""
-    _needs_spark_extra()
+    _needs("demo")
     from tritium.demo import prepare, say_what_happened
     from tritium.pipeline.load import load
     from tritium.pipeline.start import start
@@ -130,14 +139,14 @@ def demo(*, folder: Path, machine: str) -> None:
     say_what_happened(story, folder, say=_say, show=click.echo)
 
 
-def _needs_spark_extra() -> None:
-    """Refuse in a sentence where only the small base install is there."""
-    try:
-        metadata.version("pyspark")
-        metadata.version("rich")
-    except metadata.PackageNotFoundError as err:
-        message = f"{err.name} is not installed; pipelines need it: pip install 'tritium[spark]'"
-        raise click.UsageError(message) from err
+def _needs(extra: str) -> None:
+    """Refuse in a sentence where an extra's packages are missing, as they are from the small base install."""
+    for package in _EXTRAS[extra]:
+        try:
+            metadata.version(package)
+        except metadata.PackageNotFoundError as err:
+            message = f"{package} is not installed; this needs it: pip install 'tritium[{extra}]'"
+            raise click.UsageError(message) from err
 
 
 def _tell(story: Story, output: str) -> None:
