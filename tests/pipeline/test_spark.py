@@ -227,6 +227,44 @@ def test_a_port_that_is_taken_is_a_sentence(tmp_path: Path) -> None:
     assert "Address already in use" in last
 
 
+def test_a_worker_whose_discovery_fails_is_a_sentence(tmp_path: Path) -> None:
+    file = make(tmp_path / "small")
+    script = Path(sys.executable).with_name("gpu-discover")
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/spark-defaults.conf").write_text(
+        f"spark.worker.resource.gpu.amount 9\nspark.worker.resource.gpu.discoveryScript {script}\n"
+    )
+    env = environment(tmp_path, SPARK_CONF_DIR=str(tmp_path / "conf"), SPARK_LOCAL_IP="127.0.0.1")
+
+    done = tritium("run", file, "--master", "local-cluster[1,1,1024]", env=env)
+
+    assert done.returncode == 34, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert f"Process List({script}) exited with code 17; more is in " in last
+
+
+def test_ctrl_c_ends_a_run_and_all_of_its_processes_and_the_next_goes_on(tmp_path: Path) -> None:
+    file = make(tmp_path / "small", params={"seconds": 1.0})
+    env = environment(tmp_path)
+    with subprocess.Popen(
+        [sys.executable, "-m", "tritium.cli", "run", str(file), "--master", "local[2]"],
+        env=env,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        next(line for line in process.stderr if "epoch 1" in line)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+
+    _, left = psutil.wait_procs(family, timeout=10)
+    assert (process.returncode, left) == (130, [])
+    assert err.splitlines()[-1] == "tritium: interrupted"
+    assert "Traceback" not in err
+    assert tritium("run", file, "--master", "local[2]", env=env).returncode == 0
+
+
 def test_a_host_without_java_is_told_what_to_install(tmp_path: Path) -> None:
     hidden = 'mount -t tmpfs none /usr/lib/jvm && exec "$@"'
     unshare = ["unshare", "--mount", "sh", "-c", hidden, "sh"]

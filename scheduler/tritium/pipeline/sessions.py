@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tritium.errors import SparkFailed, TritiumError
 from tritium.pipeline.engine import SparkEngine
@@ -17,7 +21,13 @@ from tritium.spark.environment import changed
 from tritium.spark.java import find_java
 from tritium_discovery import DiscoveryError
 
+if TYPE_CHECKING:
+    from tritium.spark.jvm import Jvm
+
 __all__ = ["cluster", "local"]
+
+_GONE_S = 1.0
+"""How long a JVM that is about to end is given to be gone."""
 
 
 @contextmanager
@@ -40,6 +50,7 @@ def local(
     note(f"spark: starts on this machine, {headline(foreseen)}")
     gpus = None if foreseen.survey.inventory.devices else 0
     spark = session(machine, workers=foreseen.workers, cores=foreseen.cores, gpus=gpus, log=log)
+    _leave_ctrl_c_alone()
     try:
         yield SparkEngine(spark)
     finally:
@@ -72,11 +83,32 @@ def cluster(master: str, *, log: Path, note: Callable[[str], None]) -> Iterator[
         try:
             context = Context(jvm, settings, on_stop=lambda: None)
         except Exception as err:
-            raise SparkFailed(f"Spark did not start on {master}: {_cause(str(err))}") from err
+            raise SparkFailed(f"Spark did not start on {master}: {_why(err, jvm, log)}") from err
+        _leave_ctrl_c_alone()
         try:
             yield SparkEngine(SparkSession.builder.config(conf=context.getConf()).getOrCreate())
         finally:
             context.stop()
+
+
+def _leave_ctrl_c_alone() -> None:
+    """Take SIGINT back from pyspark, which talks to its JVM in the handler, in the middle of another talk.
+
+    A gang cancels its own job when it is interrupted, and leaving the session ends every other.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _why(err: Exception, jvm: Jvm, log: Path) -> str:
+    """Say why there is no context: a Worker whose discovery fails, for one, ends the whole JVM."""
+    with suppress(subprocess.TimeoutExpired):
+        jvm.process.wait(_GONE_S)
+    if jvm.process.poll() is None:
+        return _cause(str(err))
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    errors = [line.partition(" ERROR ")[2].strip().rstrip(":") for line in lines if " ERROR " in line]
+    return f"{errors[0] if errors else 'its JVM ended'}; more is in {log}"
 
 
 def _cause(text: str) -> str:
