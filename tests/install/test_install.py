@@ -25,12 +25,10 @@ def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("plain")
-    for command in (
-        [sys.executable, "-m", "venv", folder],
-        [folder / "bin/pip", "install", "--quiet", "--disable-pip-version-check", ROOT],
-    ):
-        installed = run(*command)
-        assert installed.returncode == 0, installed.stderr
+    made = run(sys.executable, "-m", "venv", folder)
+    assert made.returncode == 0, made.stderr
+    installed = run(folder / "bin/pip", "install", "--quiet", "--disable-pip-version-check", ROOT)
+    assert installed.returncode == 0, installed.stderr
     return folder
 
 
