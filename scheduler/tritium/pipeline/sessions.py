@@ -74,6 +74,8 @@ def cluster(master: str, *, log: Path, note: Callable[[str], None]) -> Iterator[
         "spark.master": master,
         "spark.app.name": "tritium",
         "spark.ui.showConsoleProgress": "false",
+        # A fork server beside Spark's daemon: ranks start in milliseconds.
+        "spark.python.daemon.module": "tritium.train.daemon",
     }
     # Without PYSPARK_PYTHON Spark takes the first python3 of the PATH, which need not have Tritium.
     python = os.environ.get("PYSPARK_PYTHON", sys.executable)
