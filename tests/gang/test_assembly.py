@@ -14,6 +14,7 @@ from tritium.train.messages import (
     Go,
     Gone,
     Hello,
+    Here,
     Outcome,
     Refusal,
     Reserved,
@@ -44,7 +45,7 @@ def hello(task: int) -> Hello:
 
 
 def assembly(*, end_by: float | None = None) -> Assembly:
-    return Assembly(gang="train", size=2, launch_by=60.0, end_by=end_by)
+    return Assembly(gang="train", size=2, launch_s=60.0, launch_by=60.0, end_by=end_by)
 
 
 def said(told: list[ToTask]) -> list[str]:
@@ -97,8 +98,8 @@ def test_a_device_that_stays_held_ends_the_gang_with_the_holders_name() -> None:
     for task in (0, 1):
         gang.handle(hello(task), now=1.0)
 
-    gang.handle(Reserved(task=0, refusal=HELD), now=61.0)
-    assert gang.handle(Reserved(task=1, refusal=HELD), now=61.0) == [Stop()]
+    gang.handle(Reserved(task=0, refusal=HELD), now=62.0)
+    assert gang.handle(Reserved(task=1, refusal=HELD), now=62.0) == [Stop()]
     assert isinstance(gang.error, Unplaceable)
     assert gang.error.reasons == HELD.reasons
 
@@ -168,15 +169,28 @@ def test_a_task_that_cannot_see_its_devices_ends_the_gang_before_it_starts() -> 
     assert "no driver" in str(gang.error)
 
 
-def test_a_gang_whose_tasks_never_meet_ends_at_its_launch_limit() -> None:
+def test_a_gang_whose_tasks_are_never_started_ends_at_its_launch_limit() -> None:
     gang = assembly()
-    gang.handle(hello(1), now=1.0)
+    gang.handle(Here(task=1), now=1.0)
 
     assert gang.tick(now=60.0) == []
     assert gang.tick(now=60.1) == [Stop()]
     assert isinstance(gang.error, TooSlow)
-    assert "tasks [0] of 2 never arrived" in str(gang.error)
+    assert "Spark has not started its tasks [0]" in str(gang.error)
     assert gang.abandoned
+
+
+def test_reading_the_rows_has_no_limit_once_all_tasks_have_been_started() -> None:
+    gang = assembly()
+    for task in (0, 1):
+        gang.handle(Here(task=task), now=1.0)
+
+    assert gang.tick(now=9_000.0) == []
+    for task in (0, 1):
+        gang.handle(hello(task), now=9_000.0)
+    assert gang.tick(now=9_059.0) == []
+    assert gang.tick(now=9_061.0) == [Stop()]
+    assert "its devices stayed taken" in str(gang.error)
 
 
 def test_a_gang_ends_at_its_time_limit_if_it_has_one() -> None:
@@ -185,6 +199,7 @@ def test_a_gang_ends_at_its_time_limit_if_it_has_one() -> None:
     gang = running(end_by=100.0)
     assert gang.tick(now=100.1) == [Stop()]
     assert isinstance(gang.error, TooSlow)
+    assert gang.tick(now=100.2) == []
 
 
 def test_cancelling_twice_is_cancelling_once() -> None:
@@ -199,6 +214,7 @@ def test_a_task_that_arrives_after_the_end_is_sent_away() -> None:
     gang = assembly()
     gang.cancel(now=1.0)
 
+    assert gang.handle(Here(task=0), now=2.0) == [Stop()]
     assert gang.handle(hello(0), now=2.0) == [Stop()]
     gang.handle(Gone(task=0, outcome=Outcome(kind="stopped")), now=2.1)
     gang.handle(hello(1), now=2.2)
@@ -220,7 +236,8 @@ def test_again_tells_how_long_to_wait() -> None:
 def test_values_are_shared_when_every_rank_has_put_one_in_and_stay_in_order() -> None:
     gang = running()
 
-    assert gang.handle(Share(rank=0, payload=b"a1"), now=4.0) == []
-    assert gang.handle(Share(rank=0, payload=b"a2"), now=4.0) == []
-    assert gang.handle(Share(rank=1, payload=b"b1"), now=5.0) == [Shared(payloads=(b"a1", b"b1"))]
-    assert gang.handle(Share(rank=1, payload=b"b2"), now=5.0) == [Shared(payloads=(b"a2", b"b2"))]
+    assert gang.handle(Share(rank=0, call=0, payload=b"a1"), now=4.0) == []
+    assert gang.handle(Share(rank=0, call=1, payload=b"a2"), now=4.0) == []
+    both = [Shared(call=0, payloads=(b"a1", b"b1"))], [Shared(call=1, payloads=(b"a2", b"b2"))]
+    assert gang.handle(Share(rank=1, call=0, payload=b"b1"), now=5.0) == both[0]
+    assert gang.handle(Share(rank=1, call=1, payload=b"b2"), now=5.0) == both[1]

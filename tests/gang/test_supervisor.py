@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -17,7 +18,9 @@ import psutil
 import pytest
 from pyspark import cloudpickle
 
+import tritium
 from rigs.processes import assert_gone, eventually
+from tritium.train import guardian, launch
 from tritium.train.contract import Contract, base_environment, common_environment
 from tritium.train.daemon import start_fork_server
 from tritium.train.forkserver import DESCRIPTOR
@@ -152,8 +155,6 @@ def test_a_forked_rank_has_its_framework_loaded(attend: Callable[..., Attended],
 
 
 def report() -> None:
-    import tritium
-
     tritium.rank().report(epoch=1, loss=0.5)
     tritium.rank().report(epoch=2, loss=0.25)
 
@@ -168,8 +169,6 @@ def test_reports_arrive_in_order(attend: Callable[..., Attended]) -> None:
 
 
 def gather() -> list[object]:
-    import tritium
-
     rank = tritium.rank()
     rank.barrier()
     return [rank.all_gather({"mine": rank.rank}), rank.broadcast("root")]
@@ -183,7 +182,7 @@ def test_a_rank_gathers_through_the_driver(attend: Callable[..., Attended]) -> N
         )
         assert share is not None
         rank.said.remove(share)
-        rank.driver.send(Shared(payloads=(share.payload,)))
+        rank.driver.send(Shared(call=share.call, payloads=(share.payload,)))
 
     _, value = rank.wait()
 
@@ -321,3 +320,95 @@ def test_a_rank_that_was_never_started_leaves_nothing() -> None:
 
     assert not supervisor.folder.exists()
     assert not [child for child in psutil.Process().children() if "guardian" in " ".join(child.cmdline())]
+
+
+def test_a_guardian_that_is_killed_before_the_start_leaves_nothing() -> None:
+    supervisor = Supervisor()
+    (supervisor.folder / "shard.arrow").write_bytes(b"rows")
+
+    os.kill(supervisor.guardian.pid, signal.SIGKILL)
+    supervisor.abandon()
+
+    assert not supervisor.folder.exists()
+
+
+def draw_a_bar() -> None:
+    for step in range(3):
+        print(f"\r{step}/3", end="", flush=True)
+    print("\n" + "x" * 100_000)
+    sys.stdout.write("no end")
+
+
+def test_a_progress_bar_is_heard_line_by_line_and_a_line_without_end_has_a_limit(
+    attend: Callable[..., Attended],
+) -> None:
+    rank = attend(draw_a_bar)
+
+    rank.wait()
+
+    lines = [line for line in rank.lines() if line]
+    assert lines[:3] == ["0/3", "1/3", "2/3"]
+    assert "".join(lines[3:]) == "x" * 100_000 + "no end"
+
+
+def report_a_tensor() -> None:
+    import numpy as np
+
+    tritium.rank().report(loss=np.float32(0.5))
+    tritium.rank().report(loss=[1.0])
+
+
+def test_a_number_is_reported_whatever_holds_it_and_a_list_is_refused_by_name(
+    attend: Callable[..., Attended],
+) -> None:
+    rank = attend(report_a_tensor)
+
+    outcome, _ = rank.wait()
+
+    assert [message.values for message in rank.said if isinstance(message, Report)] == [{"loss": 0.5}]
+    assert outcome.cause == "TypeError: report(loss=...): expected a number or a text, got list"
+
+
+def wait_in_vain() -> list[object]:
+    rank = tritium.rank()
+    try:
+        rank.all_gather("first", timeout_s=0.2)
+    except TimeoutError:
+        return rank.all_gather("second")
+    return []
+
+
+def test_a_late_answer_is_not_taken_for_the_next_one(attend: Callable[..., Attended]) -> None:
+    rank = attend(wait_in_vain)
+
+    shares = eventually(lambda: [m for m in rank.said if isinstance(m, Share)] if len(rank.said) > 2 else [])
+    for share in shares:
+        rank.driver.send(Shared(call=share.call, payloads=(share.payload,)))
+
+    _, value = rank.wait()
+    assert value is not None
+    assert cloudpickle.loads(value) == ["second"]
+
+
+def test_a_fork_server_that_comes_too_late_leaves_the_rank_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(launch, "_FORK_LIMIT_S", 0.3)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    monkeypatch.setenv(DESCRIPTOR, str(ours.fileno()))
+
+    supervisor = Supervisor()
+    with theirs:
+        folder, (wire, output), _, _ = socket.recv_fds(theirs, 4096, 2)
+        late = os.fork()
+        if late == 0:
+            guardian.guard(socket.socket(fileno=wire), Path(os.fsdecode(folder)), start=guardian.fork_rank)
+            os._exit(0)
+        os.waitpid(late, 0)
+        os.close(wire)
+        os.close(output)
+    ours.close()
+
+    assert supervisor.folder.is_dir()
+    supervisor.abandon()
+    assert not supervisor.folder.exists()

@@ -9,15 +9,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from tritium.errors import SparkFailed
 from tritium.infer import failures, predict, read_reports
 from tritium.pipeline.remote import Check, Fit, Load
 from tritium.pipeline.results import DeviceUse, Predicted, RankRow, TaskRow, Trained, Verified
 from tritium.pipeline.run import Advanced, Heard
 from tritium.pipeline.spec import Infer, Source, Train, Verify
+from tritium.spark.words import in_words
 from tritium.train.gang import Gang, RankInfo
 
 if TYPE_CHECKING:
+    from pyspark import SparkStageInfo, StatusTracker
     from pyspark.sql import DataFrame, SparkSession
 
 __all__ = ["SparkEngine"]
@@ -114,16 +115,16 @@ def _in_words(stage: str) -> Iterator[None]:
     """Turn Spark's own failures, which are pages long, into one sentence.
 
     Raises:
-        SparkFailed: Spark could not read, run or write.
+        SparkFailed: Spark could not read, run or write, or its JVM ended.
+        GangCancelled: somebody cancelled the job.
     """
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
 
     try:
         yield
-    except (PySparkException, Py4JError) as err:
-        first = next((line for line in str(err).splitlines() if line.strip()), type(err).__name__)
-        raise SparkFailed(f"{stage}: Spark failed: {first.strip()}") from err
+    except (PySparkException, Py4JError, ConnectionError) as err:
+        raise in_words(err, what=f"{stage}: Spark") from err
 
 
 @contextmanager
@@ -134,10 +135,10 @@ def _watched(spark: SparkSession, advanced: Advanced) -> Iterator[None]:
 
     def watch() -> None:
         last = None
-        while not over.wait(_POLL_S):
-            stages = [tracker.getStageInfo(number) for number in tracker.getActiveStageIds()]
-            done = sum(stage.numCompletedTasks for stage in stages if stage is not None)
-            total = sum(stage.numTasks for stage in stages if stage is not None)
+        # The job itself tells when Spark is gone; this only looks on.
+        while not over.wait(_POLL_S) and (stages := _running(tracker)) is not None:
+            done = sum(stage.numCompletedTasks for stage in stages)
+            total = sum(stage.numTasks for stage in stages)
             if total and (done, total) != last:
                 last = (done, total)
                 advanced(done, total)
@@ -149,3 +150,11 @@ def _watched(spark: SparkSession, advanced: Advanced) -> Iterator[None]:
     finally:
         over.set()
         watcher.join()
+
+
+def _running(tracker: StatusTracker) -> list[SparkStageInfo] | None:
+    try:
+        found = [tracker.getStageInfo(number) for number in tracker.getActiveStageIds()]
+    except Exception:  # noqa: BLE001  py4j has many ways to say that the JVM is gone
+        return None
+    return [stage for stage in found if stage is not None]

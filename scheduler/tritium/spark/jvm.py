@@ -135,10 +135,14 @@ class Context(SparkContext):
 
     def stop(self) -> None:
         """Stop Spark, then remove what its executors left and give back what the application had."""
-        super().stop()
-        if self._work is not None:
-            shutil.rmtree(self._work, ignore_errors=True)
-        self._on_stop()
+        try:
+            # A JVM that is gone has stopped already, and what it left must be cleared up all the more.
+            with contextlib.suppress(Py4JError, OSError):
+                super().stop()
+        finally:
+            if self._work is not None:
+                shutil.rmtree(self._work, ignore_errors=True)
+            self._on_stop()
 
 
 def work_folder() -> Path:

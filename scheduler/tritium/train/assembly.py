@@ -18,6 +18,7 @@ from tritium.train.messages import (
     Go,
     Gone,
     Hello,
+    Here,
     Line,
     Outcome,
     Report,
@@ -32,9 +33,6 @@ from tritium.train.messages import (
 __all__ = ["Assembly", "Lost", "Phase"]
 
 Phase = Literal["gathering", "placing", "running", "ending", "over"]
-
-_AGAIN_S = 0.25
-"""How long tasks wait before they look for free devices again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,14 +49,21 @@ class Assembly:
     gang: str
     """Its name in errors, e.g. ``train``."""
     size: int
-    launch_by: float
-    """Moment at which every rank must have started, on the clock that ``now`` is read from."""
+    launch_s: float
+    """Limit for Spark to start all tasks, and again for the gang to find its devices free. Reading the
+    rows lies between the two and has no limit of its own."""
+    launch_by: float | None
+    """Moment at which the current one of these limits runs out, on the clock that ``now`` is read from."""
     end_by: float | None
     """Moment at which the gang must be over, if it has one."""
 
     phase: Phase = "gathering"
     error: TritiumError | None = None
     """Why the gang ended, once it did; ``None`` while it lives and when it succeeded."""
+    again_s: float = 0.25
+    """How long tasks wait before they look for free devices again; gangs that compete must differ in it."""
+    arrived: set[int] = field(default_factory=set)
+    """Tasks that Spark has started."""
     hellos: dict[int, Hello] = field(default_factory=dict)
     ranks: dict[int, int] = field(default_factory=dict)
     """Task -> rank, known once the rank has started."""
@@ -68,18 +73,20 @@ class Assembly:
     began: dict[Phase, float] = field(default_factory=dict)
     """When each phase was entered first."""
     _replies: dict[int, Reserved] = field(default_factory=dict)
-    _shares: dict[int, list[bytes]] = field(default_factory=dict)
-    """By rank: what it put into all_gather calls that others have not made yet."""
+    _shares: dict[int, dict[int, bytes]] = field(default_factory=dict)
+    """By call of all_gather, by rank: what was put into those that not all have made yet."""
 
     @property
     def abandoned(self) -> bool:
         """Whether Spark still waits for a task that is lost or never came, while the gang is over."""
         lost = any(outcome.kind == "lost" for outcome in self.outcomes.values())
-        return self.error is not None and (lost or len(self.hellos) < self.size)
+        return self.error is not None and (lost or len(self.arrived) < self.size)
 
     def handle(self, event: FromTask | Lost, *, now: float) -> list[ToTask]:
         """Take in one event and answer what all tasks must be told."""
         match event:
+            case Here(task=task):
+                return self._here(task)
             case Hello():
                 return self._hello(event, now)
             case Reserved():
@@ -88,8 +95,8 @@ class Assembly:
                 self.ranks[task] = rank
                 self.pids[task] = pid
                 return []
-            case Share(rank=rank, payload=payload):
-                return self._share(rank, payload)
+            case Share():
+                return self._share(event)
             case Gone(task=task, outcome=outcome):
                 return self._gone(task, outcome, now)
             case Lost(task=task):
@@ -99,11 +106,14 @@ class Assembly:
 
     def tick(self, *, now: float) -> list[ToTask]:
         """Look at the clock: a gang that is late ends with what is known about the cause."""
-        if self.phase in ("gathering", "placing") and now > self.launch_by:
-            missing = sorted(set(range(self.size)) - set(self.hellos))
-            what = f"tasks {missing} of {self.size} never arrived" if missing else "its devices stayed taken"
-            return self._end(TooSlow(f"{self.gang}: did not start within its launch limit: {what}"), now)
-        if self.phase == "running" and self.end_by is not None and now > self.end_by:
+        if self.phase in ("ending", "over"):
+            return []
+        if self.launch_by is not None and self.phase != "running" and now > self.launch_by:
+            missing = sorted(set(range(self.size)) - self.arrived)
+            what = f"Spark has not started its tasks {missing}" if missing else "its devices stayed taken"
+            limit = f"{self.launch_s:g} s (launch_timeout_s)"
+            return self._end(TooSlow(f"{self.gang}: did not start within {limit}: {what}"), now)
+        if self.end_by is not None and now > self.end_by:
             return self._end(TooSlow(f"{self.gang}: was still running at its time limit"), now)
         return []
 
@@ -117,12 +127,22 @@ class Assembly:
         self.phase = phase
         self.began.setdefault(phase, now)
 
+    def _here(self, task: int) -> list[ToTask]:
+        self.arrived.add(task)
+        if self.phase in ("ending", "over"):
+            return [Stop()]
+        if len(self.arrived) == self.size:
+            self.launch_by = None
+        return []
+
     def _hello(self, hello: Hello, now: float) -> list[ToTask]:
         self.hellos[hello.task] = hello
         if self.phase != "gathering":
             return [Stop()]
         if len(self.hellos) < self.size:
             return []
+        if "placing" not in self.began:
+            self.launch_by = now + self.launch_s
         self._enter("placing", now)
         self._replies = {}
         return [Gathered(hellos=tuple(self.hellos[task] for task in sorted(self.hellos)))]
@@ -135,20 +155,21 @@ class Assembly:
         if not refusals:
             self._enter("running", now)
             return [Go()]
-        if now > self.launch_by or not all(refusal.waits for refusal in refusals):
+        late = self.launch_by is not None and now > self.launch_by
+        if late or not all(refusal.waits for refusal in refusals):
             reasons = dict.fromkeys(reason for refusal in refusals for reason in refusal.reasons)
             return self._end(Unplaceable(f"{self.gang}: cannot be placed:", tuple(reasons)), now)
         self._enter("gathering", now)
         self.hellos = {}
-        return [Again(after_s=_AGAIN_S)]
+        return [Again(after_s=self.again_s)]
 
-    def _share(self, rank: int, payload: bytes) -> list[ToTask]:
-        self._shares.setdefault(rank, []).append(payload)
-        if len(self._shares) < self.size:
+    def _share(self, share: Share) -> list[ToTask]:
+        parts = self._shares.setdefault(share.call, {})
+        parts[share.rank] = share.payload
+        if len(parts) < self.size:
             return []
-        payloads = tuple(self._shares[r].pop(0) for r in range(self.size))
-        self._shares = {r: left for r, left in self._shares.items() if left}
-        return [Shared(payloads=payloads)]
+        del self._shares[share.call]
+        return [Shared(call=share.call, payloads=tuple(parts[rank] for rank in range(self.size)))]
 
     def _gone(self, task: int, outcome: Outcome, now: float) -> list[ToTask]:
         self.outcomes[task] = outcome

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 import secrets
 import sys
 import time
@@ -13,19 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from tritium.assign import POLICIES
 from tritium.assign.types import Request
-from tritium.errors import BadSpec
+from tritium.errors import BadSpec, CodeMissing
 from tritium.spark.profile import resource_profile
 from tritium.train.assembly import Assembly
 from tritium.train.frameworks import FRAMEWORKS
 from tritium.train.job import GangJob, active_session, await_slots
-from tritium.train.meeting import Meeting
 from tritium.train.messages import FromTask, Line, Report
 from tritium.train.placing import Placed, place
 from tritium.train.task import SCHEMA, RankTask
 from tritium_discovery import Device
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
 
 __all__ = ["Gang", "RankInfo", "Result"]
 
@@ -81,9 +81,10 @@ class Gang:
     name: str = "gang"
     """What errors and logs call it."""
     launch_timeout_s: float = 120.0
-    """Limit from the call to the moment every device is held."""
+    """Limit for Spark to start all tasks, and again for their devices to become free; reading the data
+    lies between the two and has no limit of its own."""
     timeout_s: float | None = None
-    """Limit for the whole run; none by default, since training takes as long as it takes."""
+    """Limit for the whole run, the data included; none by default: training takes as long as it takes."""
 
     def __post_init__(self) -> None:
         numbers: list[tuple[str, object, int]] = [
@@ -130,42 +131,40 @@ class Gang:
             TooSlow: a time limit ran out.
             SparkFailed: the job failed for another reason.
         """
-        from pyspark import cloudpickle
-
         spark = data.sparkSession if data is not None else active_session()
-        now = time.monotonic()
-        gang = f"{self.name}-{secrets.token_hex(3)}"
         profile = resource_profile(spark, gpus=self.gpus_per_rank)
+        pickled = _pickled(function, kwargs)
         await_slots(spark, profile, ranks=self.ranks, limit_s=self.launch_timeout_s, gang=self.name)
-        assembly = Assembly(
+        gang, assembly = f"{self.name}-{secrets.token_hex(3)}", self._assembly()
+        job = GangJob(spark, tag=gang, assembly=assembly)
+        with job.meeting(_ears(assembly, on_report, on_line or _print_line)) as meeting:
+            task = RankTask(
+                meeting=meeting.address,
+                key=meeting.key,
+                gang=gang,
+                request=self._request(),
+                policy=self.policy,
+                framework=self.framework,
+                function=pickled,
+                has_data=data is not None,
+                output=output,
+            )
+            rows = data.repartition(self.ranks) if data is not None else _one_row_each(spark, self.ranks)
+            values = job.run(rows.mapInArrow(task, SCHEMA, barrier=True, profile=profile), meeting)
+        return self._result(assembly, values)
+
+    def _assembly(self) -> Assembly:
+        now = time.monotonic()
+        return Assembly(
             gang=self.name,
             size=self.ranks,
+            launch_s=self.launch_timeout_s,
             launch_by=now + self.launch_timeout_s,
             end_by=now + self.timeout_s if self.timeout_s is not None else None,
+            # Gangs that compete for the same devices must not look again in step.
+            again_s=random.uniform(0.1, 0.5),  # noqa: S311  no secret
             began={"gathering": now},
         )
-        job = GangJob(spark, tag=gang, assembly=assembly)
-        hear = _ears(assembly, on_report, on_line or _print_line)
-        meeting = Meeting(assembly, host=job.driver_host, heard=hear, abandoned=job.cancel)
-        task = RankTask(
-            meeting=meeting.address,
-            key=meeting.key,
-            gang=gang,
-            request=self._request(),
-            policy=self.policy,
-            framework=self.framework,
-            function=cloudpickle.dumps((function, kwargs)),
-            has_data=data is not None,
-            output=output,
-        )
-        frame = (
-            data.repartition(self.ranks) if data is not None else spark.range(0, self.ranks, 1, self.ranks)
-        )
-        try:
-            rows = job.run(frame.mapInArrow(task, SCHEMA, barrier=True, profile=profile), meeting)
-        finally:
-            meeting.close()
-        return self._result(assembly, dict(rows))
 
     def _request(self) -> Request:
         return Request(
@@ -194,7 +193,7 @@ class Gang:
         )
         began = assembly.began
         return Result(
-            values=tuple(pickle.loads(values[rank] or b"") for rank in range(self.ranks)),  # noqa: S301
+            values=tuple(_loaded(values[rank], rank) for rank in range(self.ranks)),
             ranks=infos,
             phases={
                 "gather": began["placing"] - began["gathering"],
@@ -202,6 +201,27 @@ class Gang:
                 "run": began["over"] - began["running"],
             },
         )
+
+
+def _one_row_each(spark: SparkSession, ranks: int) -> DataFrame:
+    return spark.range(0, ranks, 1, ranks)
+
+
+def _pickled(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> bytes:
+    from pyspark import cloudpickle
+
+    try:
+        return bytes(cloudpickle.dumps((function, dict(kwargs))))
+    except Exception as err:
+        problem = f"the function and its arguments cannot be sent to the ranks: {err}"
+        raise BadSpec("Gang.run", [problem]) from err
+
+
+def _loaded(value: bytes | None, rank: int) -> Any:
+    try:
+        return pickle.loads(value or b"")  # noqa: S301  what our own rank returned
+    except Exception as err:
+        raise CodeMissing(f"what rank {rank} returned cannot be read at the driver: {err}") from err
 
 
 def _ears(

@@ -9,8 +9,8 @@ Run as ``python -m tritium.train.guardian FD FOLDER``, or forked by `tritium.tra
 has said ``guardian PID``, the task writes ``start.json`` (`mark`, `argv`, `env`, `cwd`, `grace_s`) into
 FOLDER and sends ``start`` on FD together with the descriptors that are the rank's; their new numbers are
 appended to `argv`. Answers: ``pid N``, then ``status N`` when the rank ended by itself (as from
-``waitpid``), then ``gone`` when all of its processes are. FOLDER lives until the task has closed the
-socket, so that it can read what the rank left there.
+``waitpid``), then ``gone`` when all of its processes are, or ``stuck`` if one would not die. FOLDER lives
+until the task has closed the socket, so that it can read what the rank left there.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from tritium.train import sweep
 
-__all__ = ["Start", "exec_rank", "fork_rank", "guard", "main"]
+__all__ = ["SUPERSEDED", "Start", "exec_rank", "fork_rank", "guard", "main"]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -40,6 +41,8 @@ _ENV_START = 50 - 3
 """Index of ``env_start`` in /proc/PID/stat behind the command's name."""
 _READ_LIMIT_S = 60.0
 _MAX_DESCRIPTORS = 64
+SUPERSEDED = "superseded"
+"""File in a rank's folder: the task has given up on the fork server and started a guardian by exec."""
 
 
 Start: TypeAlias = Callable[[dict[str, Any], list[int]], int]
@@ -55,6 +58,7 @@ def main(argv: list[str]) -> int:
 def guard(wire: socket.socket, folder: Path, *, start: Start) -> None:
     """Guard one rank from before its start to the end of its last process."""
     bell = _become_subreaper()
+    superseded = False
     try:
         _say(wire, f"guardian {os.getpid()}")
         word, descriptors, _, _ = socket.recv_fds(wire, 16, _MAX_DESCRIPTORS)
@@ -66,8 +70,11 @@ def guard(wire: socket.socket, folder: Path, *, start: Start) -> None:
                 os.close(descriptor)
             _see_to_its_end(wire, bell, rank, order)
             _wait_for_close(wire)
+        # A guardian that comes too late finds another in its place, to whom the folder belongs.
+        superseded = not word and start is fork_rank and (folder / SUPERSEDED).exists()
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not superseded:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def exec_rank(order: dict[str, Any], descriptors: list[int]) -> int:
@@ -104,6 +111,8 @@ def fork_rank(order: dict[str, Any], descriptors: list[int]) -> int:
         from tritium.train import rank_process
 
         code = rank_process.main(["rank", *order["argv"], *map(str, descriptors)])
+    except BaseException:  # noqa: BLE001  nothing may return from here, and nobody else would print it
+        traceback.print_exc()
     finally:
         os._exit(code)
 
@@ -161,8 +170,8 @@ def _see_to_its_end(wire: socket.socket, bell: int, rank: int, order: dict[str, 
     status = _watch(rank, wire, bell)
     if status is not None:
         _say(wire, f"status {status}")
-    if sweep.end(order["mark"], grace_s=order["grace_s"], family=True):
-        _say(wire, "gone")
+    clean = sweep.end(order["mark"], grace_s=order["grace_s"], family=True)
+    _say(wire, "gone" if clean else "stuck")
 
 
 def _watch(pid: int, wire: socket.socket, bell: int) -> int | None:
@@ -171,11 +180,18 @@ def _watch(pid: int, wire: socket.socket, bell: int) -> int | None:
         ready, _, _ = select.select([wire.fileno(), bell], [], [])
         if bell in ready:
             os.read(bell, 4096)
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                return status
+            # Orphans of the rank, which this subreaper has adopted, are reaped on the way.
+            for ended, status in _ended():
+                if ended == pid:
+                    return status
         if wire.fileno() in ready:
             return None
+
+
+def _ended() -> Iterator[tuple[int, int]]:
+    with contextlib.suppress(ChildProcessError):
+        while (child := os.waitpid(-1, os.WNOHANG))[0]:
+            yield child
 
 
 def _wait_for_close(wire: socket.socket) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tritium.errors import GangCancelled, SparkFailed, TritiumError, Unplaceable
+from tritium.errors import GangLost, SparkFailed, Unplaceable
+from tritium.spark.words import in_words
 from tritium.train.assembly import Assembly
 from tritium.train.meeting import Meeting
+from tritium.train.messages import FromTask
 
 if TYPE_CHECKING:
     from pyspark.resource import ResourceProfile
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame, Row, SparkSession
 
 __all__ = ["GangJob", "active_session", "await_slots"]
 
@@ -76,8 +79,31 @@ class GangJob:
         self._context = spark.sparkContext
         self._tag = tag
         self._assembly = assembly
-        self.driver_host: str = self._context.getConf().get("spark.driver.host") or "localhost"
-        """Where executors reach this driver."""
+
+    @contextlib.contextmanager
+    def meeting(self, heard: Callable[[FromTask], None]) -> Iterator[Meeting]:
+        """Open the gang's meeting where executors reach this driver, for the block.
+
+        It listens on ``spark.driver.bindAddress`` and is found at ``spark.driver.host``, as Spark's own
+        services are; ``spark.tritium.meeting.port`` fixes the port where a firewall asks for it.
+
+        Raises:
+            SparkFailed: that address cannot be listened on.
+        """
+        conf = self._context.getConf()
+        host = conf.get("spark.driver.host") or "localhost"
+        bind = conf.get("spark.driver.bindAddress") or host
+        port = int(conf.get("spark.tritium.meeting.port") or 0)
+        try:
+            meeting = Meeting(
+                self._assembly, bind=bind, host=host, port=port, heard=heard, abandoned=self.cancel
+            )
+        except OSError as err:
+            where = f"{bind}:{port or '(any port)'}"
+            what = "(spark.driver.bindAddress, spark.tritium.meeting.port)"
+            raise SparkFailed(f"the driver cannot listen for its ranks on {where} {what}: {err}") from err
+        with contextlib.closing(meeting):
+            yield meeting
 
     def cancel(self) -> None:
         """Take the job from Spark; from any thread, and without an error if it is gone already."""
@@ -89,6 +115,7 @@ class GangJob:
 
         Raises:
             TritiumError: what ended the gang, or what Spark's own failure means.
+            Exception: what a callback of the caller's raised.
         """
         self._context.addJobTag(self._tag)
         try:
@@ -97,28 +124,32 @@ class GangJob:
             self._end(meeting)
             raise
         except Exception as err:
-            error = _in_words(err)
+            error = in_words(err, what="the gang's Spark job")
             if isinstance(error, SparkFailed):
                 # A lost task closes its connection at once, and says more than Spark's own words.
                 meeting.over.wait(_NOTICE_S)
             error = self._assembly.error or error
             self._end(meeting)
-            raise error from err
+            raise meeting.failure or error from err
         finally:
-            self._context.removeJobTag(self._tag)
-        if self._assembly.error is not None:
-            raise self._assembly.error
+            with contextlib.suppress(Exception):
+                self._context.removeJobTag(self._tag)
+        if ended := meeting.failure or self._assembly.error or self._unmet(rows, meeting):
+            raise ended
         return {row["rank"]: row["value"] for row in rows}
+
+    def _unmet(self, rows: Sequence[Row], meeting: Meeting) -> GangLost | None:
+        """Say why tasks ended without having met, if they did."""
+        if self._assembly.phase == "over":
+            return None
+        complaints = dict.fromkeys(row["complaint"] for row in rows if row["complaint"])
+        where = ":".join(map(str, meeting.address))
+        return GangLost(
+            f"{self._assembly.gang}: tasks cannot reach the driver at {where} "
+            f"(spark.driver.host, spark.tritium.meeting.port): {'; '.join(complaints)}"
+        )
 
     def _end(self, meeting: Meeting) -> None:
         meeting.cancel()
         self.cancel()
         meeting.over.wait(_GONE_LIMIT_S)
-
-
-def _in_words(err: Exception) -> TritiumError:
-    text = str(err)
-    if "cancelled" in text:
-        return GangCancelled("the gang's Spark job was cancelled")
-    first = next((line for line in text.splitlines() if line.strip()), type(err).__name__)
-    return SparkFailed(f"the gang's Spark job failed: {first}")

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from tritium.train.forkserver import DESCRIPTOR
+from tritium.train.guardian import SUPERSEDED
 
 __all__ = ["Guardian"]
 
@@ -25,6 +26,7 @@ class Guardian:
 
     def __init__(self, folder: Path, output: int) -> None:
         self.wire: socket.socket
+        self.pid: int
         self._pidfd: int
         self._process: subprocess.Popen[bytes] | None = None
         if not (self._fork(folder, output) or self._exec(folder, output)):
@@ -54,8 +56,10 @@ class Guardian:
             with server:
                 socket.send_fds(server, [os.fsencode(folder)], [theirs.fileno(), output])
             theirs.close()
-            if self._greeted(_FORK_LIMIT_S):
+            if self._greeted(_FORK_LIMIT_S, output):
                 return True
+        # The wish may still be heard one day.
+        (folder / SUPERSEDED).touch()
         self.wire.close()
         return False
 
@@ -70,15 +74,18 @@ class Guardian:
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
                 pass_fds=[theirs.fileno()],
             )
-        return self._greeted(_EXEC_LIMIT_S)
+        return self._greeted(_EXEC_LIMIT_S, output)
 
-    def _greeted(self, limit_s: float) -> bool:
-        """Hear the guardian's first words, which are its pid."""
+    def _greeted(self, limit_s: float, output: int) -> bool:
+        """Hear the guardian's first words, which are its pid; a server's refusal goes into the log."""
         self.wire.settimeout(limit_s)
         with contextlib.suppress(OSError):
-            word, _, pid = self.wire.recv(256).partition(b" ")
+            word, _, rest = self.wire.recv(256).partition(b" ")
             if word == b"guardian":
-                self._pidfd = os.pidfd_open(int(pid))
+                self.pid = int(rest)
+                self._pidfd = os.pidfd_open(self.pid)
                 self.wire.settimeout(None)
                 return True
+            if word == b"no":
+                os.write(output, b"tritium: this rank is not forked, so it starts slower: " + rest)
         return False

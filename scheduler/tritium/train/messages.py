@@ -20,6 +20,7 @@ __all__ = [
     "Go",
     "Gone",
     "Hello",
+    "Here",
     "Line",
     "Outcome",
     "OutcomeKind",
@@ -57,8 +58,16 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Here:
+    """Task -> driver: Spark has started me; next I read my rows, which takes as long as it takes."""
+
+    task: int
+    """Spark's partition id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
-    """Task -> driver: I am here, this is what I see, and this socket is mine to lend to rank 0."""
+    """Task -> driver: this is what I see, and this socket is mine to lend to rank 0."""
 
     task: int
     """Spark's partition id."""
@@ -137,6 +146,8 @@ class Share:
     """Task -> driver: what a rank puts into an ``all_gather``."""
 
     rank: int
+    call: int
+    """Which of the rank's calls it is, from 0."""
     payload: bytes
 
 
@@ -144,6 +155,7 @@ class Share:
 class Shared:
     """Driver -> all: what every rank put in, by rank."""
 
+    call: int
     payloads: tuple[bytes, ...]
 
 
@@ -165,5 +177,5 @@ class AllGone:
     """Driver -> all: every rank is gone, so Spark may have its devices back."""
 
 
-FromTask = Hello | Reserved | Started | Report | Line | Share | Gone
+FromTask = Here | Hello | Reserved | Started | Report | Line | Share | Gone
 ToTask = Gathered | Again | Go | Shared | Stop | AllGone

@@ -8,6 +8,8 @@ import pickle
 import select
 import socket
 import threading
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,23 +29,54 @@ class Wire:
 
     def __init__(self, raw: socket.socket) -> None:
         self._raw = raw
-        self._lines = raw.makefile("r")
-        self._lock = threading.Lock()
+        self._rest = b""
+        self._calls = 0
+        self._sending = threading.Lock()
+        self._sharing = threading.Lock()
 
-    def send(self, kind: str, content: object) -> None:
-        """Send one message; any thread of the rank may."""
-        with self._lock:
-            self._raw.sendall(json.dumps({kind: content}).encode() + b"\n")
+    def report(self, values: Mapping[str, Any]) -> None:
+        """Send some numbers; any thread of the rank may."""
+        self._send({"report": {key: _plain(key, value) for key, value in values.items()}})
 
-    def receive(self, *, timeout_s: float) -> Any:
-        """Wait for one answer.
+    def share(self, value: bytes, *, timeout_s: float) -> list[bytes]:
+        """Put in a value and wait for everybody's.
 
         Raises:
-            TimeoutError: none came in time.
+            TimeoutError: some rank did not put one in, in time.
+            ConnectionError: the gang is ending.
         """
-        if not select.select([self._raw], [], [], timeout_s)[0]:
-            raise TimeoutError(f"the other ranks did not answer within {timeout_s:g} s")
-        return json.loads(self._lines.readline())
+        with self._sharing:
+            call, self._calls = self._calls, self._calls + 1
+            self._send({"share": base64.b64encode(value).decode(), "call": call})
+            deadline = time.monotonic() + timeout_s
+            # An answer to a call that timed out may still come; it is not the answer to this one.
+            while (answer := self._receive(deadline, timeout_s))["call"] != call:
+                pass
+        return [base64.b64decode(part) for part in answer["shared"]]
+
+    def _send(self, word: Mapping[str, Any]) -> None:
+        with self._sending:
+            self._raw.sendall(json.dumps(word).encode() + b"\n")
+
+    def _receive(self, deadline: float, timeout_s: float) -> Any:
+        parts = [self._rest]
+        while b"\n" not in parts[-1]:
+            if not select.select([self._raw], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                self._rest = b"".join(parts)
+                raise TimeoutError(f"not all ranks made this call within {timeout_s:g} s")
+            parts.append(self._raw.recv(1 << 20))
+            if not parts[-1]:
+                raise ConnectionError("the gang is ending")
+        line, _, self._rest = b"".join(parts).partition(b"\n")
+        return json.loads(line)
+
+
+def _plain(key: str, value: Any) -> Any:
+    """Make a number of a tensor's or an array's single element, which JSON does not know."""
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, (int, float, str)):
+        return value
+    raise TypeError(f"report({key}=...): expected a number or a text, got {type(value).__name__}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,21 +103,25 @@ class Rank:
     """Folder for the files that become the model; written by rank 0 only."""
     _wire: Wire
 
-    def report(self, **values: float | str) -> None:
-        """Tell the driver some numbers, e.g. ``report(epoch=3, loss=0.07)``; it shows them as they come."""
-        self._wire.send("report", values)
+    def report(self, **values: Any) -> None:
+        """Tell the driver some numbers, e.g. ``report(epoch=3, loss=0.07)``; it shows them as they come.
+
+        Raises:
+            TypeError: a value is neither a number, nor a text, nor a tensor of one element.
+        """
+        self._wire.report(values)
 
     def all_gather(self, value: Any, *, timeout_s: float = 600.0) -> list[Any]:
         """Give every rank every rank's value, by rank; all ranks must call it equally often.
 
-        For small things that can be pickled, not for tensors: it goes through the driver.
+        For small things that can be pickled, not for tensors: it goes through the driver. Threads of
+        a rank take turns.
 
         Raises:
             TimeoutError: some rank did not call it within ``timeout_s``.
         """
-        self._wire.send("share", base64.b64encode(pickle.dumps(value)).decode())
-        answer = self._wire.receive(timeout_s=timeout_s)
-        return [pickle.loads(base64.b64decode(part)) for part in answer["shared"]]  # noqa: S301  our own ranks
+        parts = self._wire.share(pickle.dumps(value), timeout_s=timeout_s)
+        return [pickle.loads(part) for part in parts]  # noqa: S301  our own ranks
 
     def barrier(self, *, timeout_s: float = 600.0) -> None:
         """Wait until every rank is here.

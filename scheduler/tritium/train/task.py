@@ -14,18 +14,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 from tritium.assign.types import Request
 from tritium.spark.inventory import task_view
 from tritium.train.contract import base_environment, common_environment, contract_of
 from tritium.train.frameworks import FRAMEWORKS
-from tritium.train.messages import Again, AllGone, Gathered, Go, Gone, Hello, Outcome, Refusal, Reserved
+from tritium.train.messages import Again, AllGone, Gathered, Go, Gone, Hello, Here, Outcome, Refusal, Reserved
 from tritium.train.placing import Placed, place
 from tritium.train.spool import spool
 from tritium.train.supervise import Supervisor
+from tritium.train.wire import Wire, dial, listen, receive
 from tritium_discovery import DeviceHeld, DiscoveryError, holds
 
 if TYPE_CHECKING:
@@ -33,11 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA", "RankTask"]
 
-SCHEMA = "rank int, value binary"
-"""One row per task: its rank and what its function returned, pickled; null if it did not return."""
-
-
-_Wire: TypeAlias = "Connection[Any, Any]"
+SCHEMA = "rank int, value binary, complaint string"
+"""One row per task: its rank and what its function returned, pickled (null if it did not return), and
+why it could not take part, if so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +66,13 @@ class RankTask:
             addresses=tuple(resources.addresses) if resources else None,
             host=context.getTaskInfos()[number].address.rpartition(":")[0],
         )
-        rank, value = seat.sit(batches)
+        rank, value, complaint = seat.sit(batches)
         yield pa.RecordBatch.from_pydict(
-            {"rank": pa.array([rank], pa.int32()), "value": pa.array([value], pa.binary())}
+            {
+                "rank": pa.array([rank], pa.int32()),
+                "value": pa.array([value], pa.binary()),
+                "complaint": pa.array([complaint], pa.string()),
+            }
         )
 
 
@@ -94,42 +96,46 @@ class _Seat:
     host: str
     """Address under which Spark knows this executor."""
 
-    def sit(self, batches: Iterator[pa.RecordBatch]) -> tuple[int, bytes | None]:
-        """Go from the first row to the end of the gang; returns the rank and its function's value."""
+    def sit(self, batches: Iterator[pa.RecordBatch]) -> tuple[int, bytes | None, str | None]:
+        """Go from the first row to the end of the gang; returns a row as `SCHEMA` has it."""
         try:
-            driver = Client(self.task.meeting, authkey=self.task.key)
-        except (OSError, EOFError, AuthenticationError):
+            driver = dial(self.task.meeting, self.task.key)
+            driver.send(Here(task=self.number))
+        except (OSError, EOFError, AuthenticationError) as err:
             # With a shuffle behind it Spark starts a lost barrier stage again, but that gang's meeting is
             # over: attempts are the gang's own business.
-            return -1, None
+            return -1, None, f"{socket.gethostname()}: {str(err) or type(err).__name__}"
         supervisor = Supervisor()
         with driver, self._listener() as listener:
-            rows = spool(batches, supervisor.folder / "shard.arrow")
             try:
+                rows = spool(batches, supervisor.folder / "shard.arrow")
                 settled = self._settle(driver, listener, rows)
             except DiscoveryError as err:
                 settled = Outcome(kind="refused", cause=str(err))
+            except BaseException:
+                supervisor.abandon()
+                raise
             if isinstance(settled, Outcome):
                 supervisor.abandon()
                 self._leave(driver, settled)
-                return -1, None
+                return -1, None, None
             rank = self._start(supervisor, settled, listener)
             outcome, value = supervisor.attend(driver, driver.send, task=self.number)
             self._leave(driver, outcome)
-        return rank, value
+        return rank, value, None
 
-    def _settle(self, driver: _Wire, listener: socket.socket, rows: int) -> _Settled | Outcome:
+    def _settle(self, driver: Wire, listener: socket.socket, rows: int) -> _Settled | Outcome:
         """Meet, place and hold until everybody has what it needs, or the gang is called off."""
         while True:
             hello = self._hello(listener, rows)
             driver.send(hello)
-            gathered = driver.recv()
+            gathered = receive(driver)
             if not isinstance(gathered, Gathered):
                 return Outcome(kind="stopped")
             placed = place(gathered.hellos, self.task.request, self.task.policy)
             hold = placed if isinstance(placed, Refusal) else self._hold(placed, hello.view.directory)
             driver.send(Reserved(task=self.number, refusal=hold if isinstance(hold, Refusal) else None))
-            answer = driver.recv()
+            answer = receive(driver)
             if isinstance(answer, Go) and isinstance(placed, Placed) and isinstance(hold, holds.Hold):
                 return _Settled(placed=placed, hellos=gathered.hellos, hold=hold)
             if isinstance(hold, holds.Hold):
@@ -182,14 +188,13 @@ class _Seat:
         listener.close()
         return member.rank
 
-    def _leave(self, driver: _Wire, outcome: Outcome) -> None:
+    def _leave(self, driver: Wire, outcome: Outcome) -> None:
         """Say how it ended and stay until every rank is gone."""
         with contextlib.suppress(OSError, EOFError):
             driver.send(Gone(task=self.number, outcome=outcome))
-            while not isinstance(driver.recv(), AllGone):
+            while not isinstance(receive(driver), AllGone):
                 pass
 
     def _listener(self) -> socket.socket:
         """Hold a port from now on: if this task becomes rank 0, it is the gang's rendezvous."""
-        family = socket.getaddrinfo(self.host, None, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((self.host, 0), family=family)
+        return listen(self.host, 0, backlog=self.task.request.members)

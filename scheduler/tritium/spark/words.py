@@ -1,0 +1,34 @@
+"""Decides what an exception of Spark's means, in one sentence instead of a page."""
+
+from __future__ import annotations
+
+import re
+
+from tritium.errors import GangCancelled, SparkFailed, TritiumError
+
+__all__ = ["in_words"]
+
+_CANCELLED = re.compile(r"cancelled (because|as part)|part of cancelled job", re.IGNORECASE)
+_PYTHON = re.compile(r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt|Exit)\b.*", re.MULTILINE)
+
+
+def in_words(err: Exception, *, what: str) -> TritiumError:
+    r"""Say in a sentence why ``what`` failed.
+
+    >>> in_words(RuntimeError("Job 3 cancelled because SparkContext was shut down"), what="the job")
+    GangCancelled('the job was cancelled')
+    >>> in_words(RuntimeError("Aborted\nTraceback:\n  at x\nValueError: cancelled by a peer\n"), what="it")
+    SparkFailed('it failed: ValueError: cancelled by a peer')
+    >>> in_words(ConnectionRefusedError(111, "Connection refused"), what="the job")
+    SparkFailed("the job failed: Spark's JVM has ended")
+    """
+    text = str(err)
+    if isinstance(err, ConnectionError) or type(err).__name__ == "Py4JNetworkError":
+        return SparkFailed(f"{what} failed: Spark's JVM has ended")
+    if "Traceback" in text:
+        thrown = _PYTHON.findall(text.partition("Traceback")[2])
+        return SparkFailed(f"{what} failed: {thrown[-1] if thrown else 'a Python worker raised'}")
+    if _CANCELLED.search(text):
+        return GangCancelled(f"{what} was cancelled")
+    first = next((line.strip() for line in text.splitlines() if line.strip()), type(err).__name__)
+    return SparkFailed(f"{what} failed: {first}")
