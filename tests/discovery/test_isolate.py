@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from machines import written
+from rigs.children import big, crash, defect, hang, open_files, refuse
 from rigs.nvml.rig import environment
 from tritium_discovery import DriverError, NotEnough, TimedOut
 from tritium_discovery.isolate import call
@@ -21,32 +21,6 @@ from tritium_discovery.machine import load
 from tritium_discovery.state import host_lock
 
 COMMAND = Path(sys.executable).with_name("gpu-discover")
-
-
-def hang() -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    time.sleep(3600)
-
-
-def crash() -> None:
-    os.kill(os.getpid(), signal.SIGSEGV)
-
-
-def refuse() -> None:
-    raise NotEnough("2 devices wanted, 1 of 1 may be used", wanted=2, reasons=["because"])
-
-
-def defect() -> None:
-    raise ZeroDivisionError("a defect")
-
-
-def open_files() -> list[str]:
-    links = list(Path("/proc/self/fd").iterdir())  # one of them is the listing's own, closed by now
-    return sorted(str(link.readlink()) for link in links if link.exists())
-
-
-def big() -> bytes:
-    return b"x" * 10_000_000
 
 
 @pytest.fixture(params=["forked", "spawned"])
