@@ -16,11 +16,9 @@ from tritium_discovery.process import nearest_jvm
 from tritium_discovery.settings import Settings
 from tritium_discovery.spark import command_line, find_amount, find_script
 from tritium_discovery.state import SHARED, state_directory
-from tritium_discovery.sysfs import accelerators
+from tritium_discovery.sysfs import NVIDIA, accelerators
 
 __all__ = ["Check", "examine"]
-
-_NVIDIA = 0x10DE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +45,8 @@ def examine(environ: Mapping[str, str], cwd: Path) -> Iterator[Check]:
     yield _permissions()
     yield from _directory(settings)
     yield from _driver(settings)
+    if settings.machine is None:
+        yield from _other_vendors(settings)
     yield from _spark(settings, environ, cwd)
 
 
@@ -112,13 +112,12 @@ def _driver(settings: Settings) -> Iterator[Check]:
         yield _note(
             "PCI bus", f"NVML does not list {', '.join(observation.unseen)}: not this container's, or lost"
         )
-    yield from _other_vendors()
     yield from _devices(seen)
 
 
-def _other_vendors() -> Iterator[Check]:
-    for device in accelerators():
-        if device.vendor != _NVIDIA:
+def _other_vendors(settings: Settings) -> Iterator[Check]:
+    for device in accelerators(settings.sysfs):
+        if device.vendor != NVIDIA:
             yield _note(
                 "PCI bus", f"{device.bus_id} is of vendor {device.vendor:04x}, which is only listed so far"
             )

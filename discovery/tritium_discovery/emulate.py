@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import TypeVar
 
-from tritium_discovery.failure import UNKNOWN_TO_DRIVER, error_text, startup_failure
+from tritium_discovery.failure import UNKNOWN_TO_DRIVER, error_text, no_cards, startup_failure
 from tritium_discovery.machine import Machine, MachineCard
 from tritium_discovery.observation import (
     Ancestor,
@@ -37,9 +37,12 @@ def observe(machine: Machine, *, topology: bool) -> Observation:
         DiscoveryError: as the machine's ``init`` says, e.g. NoDriver.
     """
     if machine.init:
-        raise startup_failure("nvmlInit", machine.init, pci=machine.unseen)
+        on_bus = sorted((*(card.bus for card in machine.cards), *machine.unseen))
+        raise startup_failure("nvmlInit", machine.init, pci=on_bus)
     for call in machine.hang:
         _hang(call)
+    if not machine.cards:
+        raise no_cards(pci=machine.unseen)
     order = machine.order or range(len(machine.cards))
     return Observation(
         origin="emulated",

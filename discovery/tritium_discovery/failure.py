@@ -12,12 +12,14 @@ from tritium_discovery.errors import (
     DiscoveryError,
     DriverError,
     DriverMismatch,
+    NoDevice,
     NoDriver,
     NoLibrary,
     NoPermission,
+    UnseenDevice,
 )
 
-__all__ = ["LOST", "NOT_SUPPORTED", "UNKNOWN_TO_DRIVER", "error_text", "startup_failure"]
+__all__ = ["LOST", "NOT_SUPPORTED", "UNKNOWN_TO_DRIVER", "error_text", "no_cards", "startup_failure"]
 
 NOT_SUPPORTED = 3
 """NVML_ERROR_NOT_SUPPORTED: this card has no such thing; no fault."""
@@ -100,3 +102,17 @@ def startup_failure(call: str, code: int, *, pci: Sequence[str]) -> DiscoveryErr
                 else ""
             )
             return DriverError(f"{call} failed: {error_text(code)} (NVML error {code}), with {seen}{hint}")
+
+
+def no_cards(*, pci: Sequence[str]) -> DiscoveryError:
+    """What it means that a driver started and lists no card, with these NVIDIA GPUs on the PCI bus.
+
+    >>> no_cards(pci=()).exit_code, no_cards(pci=["00000000:07:00.0"]).exit_code
+    (15, 16)
+    """
+    if not pci:
+        return NoDevice("the NVIDIA driver works and this host has no NVIDIA GPU")
+    return UnseenDevice(
+        f"NVML lists no GPU, with {len(pci)} on the PCI bus ({', '.join(pci)}): this container was "
+        "given none, or the driver refused them, see dmesg"
+    )

@@ -63,7 +63,7 @@ def look(settings: Settings) -> Discovery:
     """
     directory = state_directory(settings)
     known = wiring.load(directory)
-    probe = probe_of(machine=settings.machine, probe=settings.probe)
+    probe = probe_of(machine=settings.machine, probe=settings.probe, sysfs=settings.sysfs)
     observation = isolate.call(
         partial(probe.observe, topology=True, known=None if known is None else known[0]),
         timeout_s=settings.timeout_s,

@@ -7,13 +7,14 @@ only in the short-lived child of `isolate`: state of a driver does not survive a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pynvml
 
 from tritium_discovery.boot import boot_id
-from tritium_discovery.errors import DriverError, NoDevice, UnseenDevice
-from tritium_discovery.failure import startup_failure
+from tritium_discovery.errors import DriverError
+from tritium_discovery.failure import no_cards, startup_failure
 from tritium_discovery.nvml_call import bus_of, error_words, mapped, read
 from tritium_discovery.nvml_processes import processes
 from tritium_discovery.nvml_wiring import topology as topology_of
@@ -29,17 +30,18 @@ from tritium_discovery.observation import (
     Remapped,
     key_of,
 )
-from tritium_discovery.sysfs import accelerators
+from tritium_discovery.sysfs import NVIDIA, accelerators
 
 __all__ = ["observe"]
 
 _MIB = 1 << 20
-_NVIDIA = 0x10DE
 _TRIES = 3
 
 
-def observe(*, topology: bool, known: Key | None) -> Observation:
+def observe(*, topology: bool, known: Key | None, sysfs: Path) -> Observation:
     """Read the host's cards, and how they are wired unless that is ``known`` already.
+
+    The kernel's list of PCI devices, below ``sysfs``, tells a driver without cards from a host without.
 
     Raises:
         DiscoveryError: NVML does not start; each cause is a class of its own.
@@ -50,15 +52,10 @@ def observe(*, topology: bool, known: Key | None) -> Observation:
         raise DriverError(
             f"{pynvml.__file__} is not NVIDIA's binding: pip install nvidia-ml-py, and no other pynvml"
         )
-    pci = tuple(device.bus_id for device in accelerators() if device.vendor == _NVIDIA)
+    pci = tuple(device.bus_id for device in accelerators(sysfs) if device.vendor == NVIDIA)
     count = _start(pci)
     if not count:
-        if pci:
-            raise UnseenDevice(
-                f"NVML lists no GPU, with {len(pci)} on the PCI bus ({', '.join(pci)}): this container was "
-                "given none, or the driver refused them, see dmesg"
-            )
-        raise NoDevice("the NVIDIA driver works and this host has no NVIDIA GPU")
+        raise no_cards(pci=pci)
     driver = read("nvmlSystemGetDriverVersion")
     handles, cards = _cards(count, driver)
     listed = {card.pci_bus_id for card in cards}

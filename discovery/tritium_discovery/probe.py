@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tritium_discovery.errors import NoDevice
 from tritium_discovery.observation import Card, Failed, MigMode, Observation
-from tritium_discovery.sysfs import PCI, PciDevice, accelerators
+from tritium_discovery.sysfs import PciDevice, accelerators
 
 if TYPE_CHECKING:
     from tritium_discovery.observation import Key
@@ -31,12 +31,15 @@ class Probe(Protocol):
 class NvmlProbe(NamedTuple):
     """NVIDIA's driver."""
 
+    sysfs: Path
+    """Where the kernel's files lie, to find cards that the driver does not list."""
+
     def observe(self, *, topology: bool, known: Key | None) -> Observation:
         """As `Probe` says; pynvml is imported only here, in the child."""
         _load_binding()
         from tritium_discovery import nvml
 
-        return nvml.observe(topology=topology, known=known)
+        return nvml.observe(topology=topology, known=known, sysfs=self.sysfs)
 
 
 def _load_binding() -> None:
@@ -77,7 +80,7 @@ class SysfsProbe(NamedTuple):
     It knows where a device is and not how it fares, so such devices are listed and never given out.
     """
 
-    root: Path = PCI
+    sysfs: Path
 
     def observe(self, *, topology: bool, known: Key | None) -> Observation:
         """As `Probe` says; PCI devices of all vendors.
@@ -86,9 +89,9 @@ class SysfsProbe(NamedTuple):
             NoDevice: there is no accelerator on the PCI bus.
         """
         del topology, known
-        devices = tuple(accelerators(self.root))
+        devices = tuple(accelerators(self.sysfs))
         if not devices:
-            raise NoDevice(f"there is no accelerator on the PCI bus ({self.root})")
+            raise NoDevice(f"there is no accelerator on the PCI bus (below {self.sysfs})")
         return Observation(
             origin="sysfs",
             driver=_UNASKED,
@@ -122,8 +125,8 @@ def _card(index: int, device: PciDevice) -> Card:
     )
 
 
-def probe_of(*, machine: str | None, probe: str) -> Probe:
-    """The probe that TRITIUM_MACHINE and TRITIUM_PROBE ask for."""
+def probe_of(*, machine: str | None, probe: str, sysfs: Path) -> Probe:
+    """The probe that TRITIUM_MACHINE, TRITIUM_PROBE and TRITIUM_SYSFS ask for."""
     if machine:
         return EmulatedProbe(machine)
-    return SysfsProbe() if probe == "sysfs" else NvmlProbe()
+    return SysfsProbe(sysfs) if probe == "sysfs" else NvmlProbe(sysfs)

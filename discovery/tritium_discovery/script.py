@@ -10,10 +10,12 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from tritium_discovery import isolate
 from tritium_discovery.errors import DiscoveryError
 from tritium_discovery.probe import probe_of
+from tritium_discovery.sysfs import SYSFS
 
 __all__ = ["main"]
 
@@ -41,5 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _observe() -> object:
     """Runs in the child. Wrong settings are the parent's to complain of."""
-    probe = probe_of(machine=os.environ.get("TRITIUM_MACHINE"), probe=os.environ.get("TRITIUM_PROBE", ""))
-    return probe.observe(topology=False, known=None)
+    machine, probe, sysfs = (
+        os.environ.get(f"TRITIUM_{name}", "").strip() for name in ("MACHINE", "PROBE", "SYSFS")
+    )
+    asked = probe_of(machine=machine, probe=probe, sysfs=Path(sysfs) if sysfs else SYSFS)
+    return asked.observe(topology=False, known=None)

@@ -34,6 +34,8 @@ class Settings(NamedTuple):
     """An emulated machine, by name or path, e.g. ``dgx-a100`` (TRITIUM_MACHINE)."""
     probe: Literal["nvml", "sysfs"] = "nvml"
     """Whom to ask on real hardware: NVIDIA's driver, or the kernel alone (TRITIUM_PROBE)."""
+    sysfs: Path = Path("/sys")
+    """Where the kernel's files lie, e.g. ``/host/sys`` in a container (TRITIUM_SYSFS)."""
     amount: int | None = None
     """How many devices to report, e.g. ``2``; ``None``: where Spark leaves it (TRITIUM_GPU_AMOUNT)."""
     timeout_s: float = 10.0
@@ -81,6 +83,7 @@ class Settings(NamedTuple):
         settings = cls(
             machine=read.get("TRITIUM_MACHINE", str, None),
             probe=read.get("TRITIUM_PROBE", _probe, "nvml"),
+            sysfs=read.get("TRITIUM_SYSFS", _absolute, Path("/sys")),
             amount=read.get("TRITIUM_GPU_AMOUNT", _count, None),
             timeout_s=read.get("TRITIUM_TIMEOUT_S", _seconds, 10.0),
             directory=read.get("TRITIUM_DIR", _absolute, None),

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["PCI", "PciDevice", "accelerators", "bus_id"]
+__all__ = ["NVIDIA", "SYSFS", "PciDevice", "accelerators", "bus_id"]
 
-PCI = Path("/sys/bus/pci/devices")
+SYSFS = Path("/sys")
+NVIDIA = 0x10DE
+"""PCI vendor id."""
 _CLASSES = ("0x0300", "0x0302", "0x0380", "0x1200")
 """VGA, 3D and other display controllers, and processing accelerators (PCI Code and ID Assignment)."""
 
@@ -28,8 +30,9 @@ class PciDevice(NamedTuple):
     """Local CPUs, e.g. ``0-15``."""
 
 
-def accelerators(root: Path = PCI) -> Iterator[PciDevice]:
-    """All GPUs and accelerators on the PCI bus, in bus order."""
+def accelerators(sysfs: Path) -> Iterator[PciDevice]:
+    """All GPUs and accelerators on the PCI bus, in bus order; ``sysfs`` is where the kernel's files lie."""
+    root = sysfs / "bus/pci/devices"
     for path in sorted(root.iterdir()) if root.is_dir() else ():
         if _text(path / "class")[:6] not in _CLASSES:
             continue

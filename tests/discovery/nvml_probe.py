@@ -2,12 +2,13 @@
 
 import pickle
 import sys
+from pathlib import Path
 
 from tritium_discovery.errors import DiscoveryError
 from tritium_discovery.nvml import observe
 
 try:
-    found: object = observe(topology=True, known=None)
+    found: object = observe(topology=True, known=None, sysfs=Path(sys.argv[1]))
 except DiscoveryError as err:
     found = err
 sys.stdout.buffer.write(pickle.dumps(found))

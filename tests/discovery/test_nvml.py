@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from machines import NAMES, machine, made
+from rigs.jvm import COMMAND
 from rigs.nvml.rig import environment
 from tritium_discovery import emulate
 from tritium_discovery.errors import (
@@ -21,6 +23,7 @@ from tritium_discovery.errors import (
     NoDriver,
     NoLibrary,
     NoPermission,
+    UnseenDevice,
 )
 from tritium_discovery.health import troubles
 from tritium_discovery.machine import Machine
@@ -34,14 +37,27 @@ PROBE = Path(__file__).with_name("nvml_probe.py")
 
 def ask(model: Machine, directory: Path) -> Any:
     """What the reading code says of a machine: an observation or the error it raised."""
+    environ = environment(model, directory)
     done = subprocess.run(
-        [sys.executable, str(PROBE)],
-        env=environment(model, directory),
+        [sys.executable, str(PROBE), environ["TRITIUM_SYSFS"]],
+        env=environ,
         check=True,
         capture_output=True,
         timeout=60,
     )
     return pickle.loads(done.stdout)  # noqa: S301 - from our own probe
+
+
+def run(model: Machine, directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command on a machine, as a user runs it."""
+    return subprocess.run(
+        [COMMAND, *arguments],
+        env=environment(model, directory),
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 def observed(model: Machine, directory: Path) -> Observation:
@@ -62,6 +78,7 @@ MODELS = [
     made("turned", cards=4, order=[2, 0, 3, 1]),
     made("pending", first={"mig_pending": True}),
     made("empty-mig", first={"mig": True}),
+    made("unseen", unseen=["00000000:0F:00.0"]),
 ]
 
 
@@ -90,13 +107,46 @@ def test_the_emulated_probe_and_the_c_library_tell_the_same_of_a_machine(
 def test_each_cause_of_a_failed_start_is_an_error_of_its_own(
     init: int, error: type[DiscoveryError], tmp_path: Path
 ) -> None:
-    found = ask(made(init=init), tmp_path)
+    model = made(init=init)
+
+    found = ask(model, tmp_path)
 
     assert type(found) is error
+    with pytest.raises(error, match=re.escape(str(found))):
+        emulate.observe(model, topology=False)
 
 
-def test_a_driver_without_cards_is_no_failure_of_the_driver(tmp_path: Path) -> None:
-    assert type(ask(made(cards=0), tmp_path)) is NoDevice
+@pytest.mark.parametrize(
+    ("unseen", "error", "exit_code"),
+    [([], NoDevice, 15), (["00000000:07:00.0", "00000000:0F:00.0"], UnseenDevice, 16)],
+)
+def test_a_driver_without_cards_is_told_apart_by_what_the_kernel_lists(
+    unseen: list[str], error: type[DiscoveryError], exit_code: int, tmp_path: Path
+) -> None:
+    model = made(cards=0, unseen=unseen)
+
+    found = ask(model, tmp_path)
+
+    assert type(found) is error
+    assert all(bus in str(found) for bus in unseen)
+    for arguments in ((), ("list",), ("topo",)):
+        done = run(model, tmp_path, *arguments)
+        assert (done.returncode, done.stdout) == (exit_code, "")
+        assert done.stderr.splitlines()[-1] == f"gpu-discover: {found}"
+    with pytest.raises(error, match=re.escape(str(found))):
+        emulate.observe(model, topology=True)
+
+
+def test_a_card_that_only_the_kernel_lists_is_noted_beside_those_that_work(tmp_path: Path) -> None:
+    said = run(made(unseen=["00000000:0F:00.0"]), tmp_path, "doctor").stdout
+
+    assert "NVML does not list 00000000:0F:00.0: not this container's, or lost" in said
+
+
+def test_a_card_that_lost_its_bus_id_is_not_taken_for_one_that_nvml_does_not_list(tmp_path: Path) -> None:
+    found = observed(made(first={"fail": {"nvmlDeviceGetPciInfo": 999}}), tmp_path)
+
+    assert found.unseen == ()
 
 
 def test_a_count_that_cannot_be_read_is_an_error_of_the_driver(tmp_path: Path) -> None:

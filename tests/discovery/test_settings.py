@@ -13,6 +13,7 @@ from tritium_discovery import BadSetting, Settings
 VARIABLES = [
     "TRITIUM_MACHINE",
     "TRITIUM_PROBE",
+    "TRITIUM_SYSFS",
     "TRITIUM_GPU_AMOUNT",
     "TRITIUM_TIMEOUT_S",
     "TRITIUM_DIR",

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from tritium_discovery import NoDevice, Settings
 from tritium_discovery.inventory import seen
 from tritium_discovery.probe import EmulatedProbe, NvmlProbe, SysfsProbe, probe_of
-from tritium_discovery.sysfs import accelerators, bus_id
+from tritium_discovery.sysfs import SYSFS, accelerators, bus_id
 
 
 def device(root: Path, name: str, **files: str) -> None:
-    folder = root / name
+    folder = root / "bus/pci/devices" / name
     folder.mkdir(parents=True)
     for file, text in files.items():
         (folder / file).write_text(f"{text}\n", encoding="ascii")
@@ -109,6 +109,6 @@ def test_no_text_makes_a_pci_address_fail_or_change_twice(text: str) -> None:
 
 
 def test_the_settings_choose_the_probe() -> None:
-    assert probe_of(machine=None, probe="nvml") == NvmlProbe()
-    assert probe_of(machine="two-t4", probe="sysfs") == EmulatedProbe("two-t4")
-    assert probe_of(machine="", probe="sysfs") == SysfsProbe()
+    assert probe_of(machine=None, probe="nvml", sysfs=SYSFS) == NvmlProbe(SYSFS)
+    assert probe_of(machine="two-t4", probe="sysfs", sysfs=SYSFS) == EmulatedProbe("two-t4")
+    assert probe_of(machine="", probe="sysfs", sysfs=SYSFS) == SysfsProbe(SYSFS)

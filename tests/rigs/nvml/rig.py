@@ -1,7 +1,8 @@
 """Rig: NVML as a C library over any machine file, loaded by the unmodified pynvml through LD_LIBRARY_PATH.
 
 The machine files that the emulated probe reads are rendered to a flat table for C, so both answer from
-one model. Needs a C compiler; what was compiled is kept in ``.cache/nvml``.
+one model; the kernel's list of PCI devices comes from it too. Needs a C compiler; what was compiled is
+kept in ``.cache/nvml``.
 """
 
 from __future__ import annotations
@@ -40,12 +41,24 @@ def environment(machine: str | Machine, directory: Path) -> Mapping[str, str]:
         for name, text in os.environ.items()
         if not name.startswith(("TRITIUM_", "CUDA_", "SPARK_", "COV_", "COVERAGE_"))
     }
+    _write_sysfs(model, directory / "sys")
     where = directory if model.init == _NO_LIBRARY else library(model.missing)
     return clean | {
         "LD_LIBRARY_PATH": str(where),
         "TRITIUM_NVML_TABLE": str(written),
         "TRITIUM_DIR": str(state),
+        "TRITIUM_SYSFS": str(directory / "sys"),
     }
+
+
+def _write_sysfs(machine: Machine, root: Path) -> None:
+    """The kernel's list of PCI devices: all cards, those that NVML does not list too, and nothing else."""
+    shutil.rmtree(root, ignore_errors=True)
+    for bus in (*(card.bus for card in machine.cards), *machine.unseen):
+        folder = root / "bus/pci/devices" / bus.lower()[4:]
+        folder.mkdir(parents=True)
+        for name, text in {"class": "0x030200", "vendor": "0x10de", "device": "0x20b0"}.items():
+            (folder / name).write_text(f"{text}\n", encoding="ascii")
 
 
 def library(missing: Iterable[str] = ()) -> Path:
