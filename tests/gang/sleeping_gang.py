@@ -13,6 +13,7 @@ from typing import Any
 
 import tritium
 from tritium.errors import TritiumError
+from tritium.spark.jvm import stop
 
 
 def say(**words: Any) -> None:
@@ -57,7 +58,7 @@ def main() -> None:
         tritium.Gang(ranks=ranks, name="sleepers").run(sleep, on_report=hear, deaf=deaf)
     except TritiumError as err:
         say(failed=[type(err).__name__, str(err)])
-    spark.stop()
+    stop(spark)
     say(stopped=True)
 
 

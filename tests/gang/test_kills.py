@@ -76,6 +76,9 @@ def test_a_killed_driver_jvm_ends_the_gang_and_frees_its_claims(sleepers: Sleepe
     sleepers.assert_gone()
     sleepers.families[0].jvm.wait(5)
     assert not claims.live(sleepers.directory)
+    name, text = sleepers.application.says("failed")
+    assert name in ("GangLost", "SparkFailed"), text
+    assert sleepers.application.says("stopped", limit_s=30), "stopping what is dead already is no error"
 
 
 def test_a_killed_driver_program_ends_the_gang(sleepers: Sleepers) -> None:

@@ -65,10 +65,14 @@ def test_nobody_enters_without_the_key() -> None:
 
 
 def test_a_guest_that_says_nothing_holds_up_nobody() -> None:
-    with opened() as it, socket.create_connection(it.meeting.address):
-        with dial(it.meeting.address, it.meeting.key) as wire:
-            wire.send(Here(task=0))
-            assert eventually(lambda: it.heard)
+    with (
+        opened() as it,
+        socket.create_connection(it.meeting.address),
+        dial(it.meeting.address, it.meeting.key) as wire,
+    ):
+        wire.send(Here(task=0))
+
+        assert eventually(lambda: it.heard)
 
 
 def test_a_task_that_vanishes_is_lost_and_the_job_is_taken_from_spark() -> None:

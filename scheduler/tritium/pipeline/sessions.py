@@ -51,10 +51,12 @@ def local(
     gpus = None if foreseen.survey.inventory.devices else 0
     spark = session(machine, workers=foreseen.workers, cores=foreseen.cores, gpus=gpus, log=log)
     _leave_ctrl_c_alone()
+    from tritium.spark.jvm import stop
+
     try:
         yield SparkEngine(spark)
     finally:
-        spark.stop()
+        stop(spark)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -97,9 +98,11 @@ class State:
             self._file(stage).unlink(missing_ok=True)
 
     def attempt(self, what: str) -> Path:
-        """Return an empty folder for what is written before it is finished."""
-        folder = self._root / "attempts" / what
-        shutil.rmtree(folder, ignore_errors=True)
+        """Return an empty folder for what is written before it is finished.
+
+        No two attempts share one: a rank of a killed run may live, and write, a moment longer than it.
+        """
+        folder = self._root / "attempts" / f"{what}-{secrets.token_hex(4)}"
         folder.mkdir(parents=True)
         return folder
 

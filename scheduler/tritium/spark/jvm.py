@@ -15,10 +15,11 @@ from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkRuntimeError
 from pyspark.find_spark_home import _find_spark_home
 from pyspark.java_gateway import launch_gateway
+from pyspark.sql import SparkSession
 
 from tritium.errors import SparkFailed
 
-__all__ = ["Context", "Jvm", "work_folder"]
+__all__ = ["Context", "Jvm", "stop", "work_folder"]
 
 _launch: Any = launch_gateway  # it has no types
 _END_LIMIT_S = 20.0
@@ -143,6 +144,14 @@ class Context(SparkContext):
             if self._work is not None:
                 shutil.rmtree(self._work, ignore_errors=True)
             self._on_stop()
+
+
+def stop(spark: SparkSession) -> None:
+    """Stop a session for good, also one whose JVM is gone: pyspark's own ``stop()`` raises then."""
+    try:
+        spark.stop()
+    except (Py4JError, OSError):
+        spark.sparkContext.stop()
 
 
 def work_folder() -> Path:
