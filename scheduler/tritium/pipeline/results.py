@@ -89,7 +89,7 @@ class TaskRow:
     host: str
     executor: str
     devices: tuple[DeviceUse, ...]
-    """Empty where it computed on the CPU."""
+    """What it held."""
     rows: int
     began: float
     """Seconds since the epoch, when its device was held."""

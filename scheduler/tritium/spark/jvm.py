@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -124,6 +125,10 @@ def _complaint(lines: Sequence[str]) -> str:
     return " ".join((said[errors[-1]].partition(" ERROR ")[2], *said[errors[-1] + 1 : errors[-1] + 2]))
 
 
+_OUR_APP = re.compile(r"app-\d+-\d{4}-(\d+)")
+"""As ``tritium.session`` lets Spark name applications: the last number is the pid that started it."""
+
+
 class Context(SparkContext):
     """A SparkContext that clears up behind itself, whichever session object is told to stop."""
 
@@ -131,6 +136,7 @@ class Context(SparkContext):
 
     def __init__(self, jvm: Jvm, settings: Mapping[str, str], *, on_stop: Callable[[], object]) -> None:
         self._on_stop = on_stop
+        _sweep_work_folder()
         super().__init__(conf=SparkConf().setAll(list(settings.items())), gateway=jvm.gateway)
         self._work = work_folder() / self.applicationId
 
@@ -144,6 +150,14 @@ class Context(SparkContext):
             if self._work is not None:
                 shutil.rmtree(self._work, ignore_errors=True)
             self._on_stop()
+
+
+def _sweep_work_folder() -> None:
+    """Remove what applications of ours left that were killed before they could."""
+    for folder in work_folder().glob("app-*"):
+        ours = _OUR_APP.fullmatch(folder.name)
+        if ours is not None and not Path("/proc", ours[1]).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def stop(spark: SparkSession) -> None:

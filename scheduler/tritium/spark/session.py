@@ -8,7 +8,9 @@ SparkContext, so the session gives its claims back itself, before it starts and 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -132,9 +134,22 @@ def _gpu_settings(share: int) -> dict[str, str]:
         return {}
     return {
         "spark.worker.resource.gpu.amount": str(share),
-        "spark.worker.resource.gpu.discoveryScript": str(Path(sys.executable).with_name("gpu-discover")),
+        "spark.worker.resource.gpu.discoveryScript": str(_discovery_script()),
         "spark.executor.resource.gpu.amount": str(share),
     }
+
+
+def _discovery_script() -> Path:
+    """Find gpu-discover where this interpreter's scripts are, else on the PATH.
+
+    Raises:
+        SparkFailed: it is in neither place.
+    """
+    beside = Path(sysconfig.get_path("scripts")) / "gpu-discover"
+    found = str(beside) if beside.is_file() else shutil.which("gpu-discover")
+    if found is None:
+        raise SparkFailed(f"gpu-discover is neither at {beside} nor on the PATH: install Tritium again")
+    return Path(found).absolute()
 
 
 def _share(settings: Settings, gpus: int | None, workers: int) -> int:
