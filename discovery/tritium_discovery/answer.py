@@ -77,7 +77,12 @@ def _claim(
         return choose(judge(found.devices, settings, claimed=taken, held=holders), amount)
 
     claim = claims.make(
-        pick, owner=owner, generation=found.generation, directory=directory, timeout_s=settings.timeout_s
+        pick,
+        owner=owner,
+        generation=found.generation,
+        directory=directory,
+        machine=found.observation.machine,
+        timeout_s=settings.timeout_s,
     )
     mine = {device.uuid for device in claim.devices}
     return tuple(device for device in found.devices if device.uuid in mine)

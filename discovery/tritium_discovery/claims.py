@@ -51,6 +51,8 @@ class Claim(NamedTuple):
     """Seconds since the epoch."""
     generation: str
     """The set of cards that the host had then, e.g. ``5b1f03aa``; another one means other addresses."""
+    machine: str | None
+    """The emulated machine that the devices are of."""
 
 
 def live(directory: Path) -> tuple[Claim, ...]:
@@ -83,6 +85,7 @@ def make(
     owner: ProcessId,
     generation: str,
     directory: Path,
+    machine: str | None = None,
     timeout_s: float = _LOCK_TIMEOUT_S,
 ) -> Claim:
     """Let ``choose`` pick devices knowing the live claims, and claim them, as one step for the host.
@@ -105,6 +108,7 @@ def make(
             ),
             since=time.time(),
             generation=generation,
+            machine=machine,
         )
         _write(claim, directory)
     return claim
@@ -260,6 +264,7 @@ def parse(text: bytes, *, where: str) -> Claim:
             devices=devices,
             since=float(data["since"]),
             generation=str(data["generation"]),
+            machine=None if data["machine"] is None else str(data["machine"]),
         )
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as err:
         raise BadState(f"{where} is no claim file ({type(err).__name__}: {err}); remove it") from err

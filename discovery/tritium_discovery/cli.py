@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -136,28 +136,37 @@ def claims_(output: str, release: str | None) -> None:
     if release is not None:
         claims.drop(directory, claim_id=release)
         return
-    rows = _claim_rows(claims.live(directory), holds.held(directory))
+    rows = tuple(_claim_rows(claims.live(directory), holds.held(directory)))
     if output == "json":
-        names = ("uuid", "address", "claimed_by", "since", "held_by", "held_since")
-        _print_json([dict(zip(names, row, strict=True)) for row in rows])
+        _print_json(rows)
         return
-    click.echo(table([("UUID", "ADDR", "CLAIMED BY", "SINCE", "HELD BY", "SINCE"), *rows]))
+    cells = [["-" if cell is None else str(cell) for cell in row.values()] for row in rows]
+    click.echo(table([("UUID", "ADDR", "CLAIMED BY", "SINCE", "EMULATED", "HELD BY", "SINCE"), *cells]))
 
 
-def _claim_rows(live: Sequence[claims.Claim], held: Mapping[Uuid, holds.Holder]) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = []
+def _claim_rows(
+    live: Sequence[claims.Claim], held: Mapping[Uuid, holds.Holder]
+) -> Iterator[Mapping[str, object]]:
     left = dict(held)
     for claim in live:
         for device in claim.devices:
-            by, since = _holder(left.pop(device.uuid, None))
-            owner = f"JVM {claim.owner.pid} ({claim.id})"
-            rows.append((device.uuid, str(device.address), owner, _time(claim.since), by, since))
-    rows += [(uuid, "-", "-", "-", *_holder(holder)) for uuid, holder in sorted(left.items())]
-    return rows
+            yield {
+                "uuid": device.uuid,
+                "address": device.address,
+                "claimed_by": f"JVM {claim.owner.pid} ({claim.id})",
+                "since": _time(claim.since),
+                "emulated": claim.machine,
+                **_holder(left.pop(device.uuid, None)),
+            }
+    claim_of_nobody = dict.fromkeys(("address", "claimed_by", "since", "emulated"))
+    for uuid, holder in sorted(left.items()):
+        yield {"uuid": uuid, **claim_of_nobody, **_holder(holder)}
 
 
-def _holder(holder: holds.Holder | None) -> tuple[str, str]:
-    return ("-", "-") if holder is None else (f"{holder.user}: {holder}", _time(holder.since))
+def _holder(holder: holds.Holder | None) -> Mapping[str, object]:
+    if holder is None:
+        return {"held_by": None, "held_since": None}
+    return {"held_by": f"{holder.user}: {holder}", "held_since": _time(holder.since)}
 
 
 def _time(since: float) -> str:

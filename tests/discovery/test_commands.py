@@ -5,6 +5,7 @@ Accept new outputs with ``TRITIUM_ACCEPT=1 pytest tests/discovery/test_commands.
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import re
@@ -56,17 +57,19 @@ def plain(answer: Answer, directory: Path) -> str:
     return re.sub(r"device nodes .*", "device nodes  ...", text)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("machine", NAMES)
-def test_each_command_says_of_each_machine_what_it_said(machine: str, command: str, tmp_path: Path) -> None:
-    file = GOLDEN / machine / f"{command}.txt"
-
-    said = plain(run(tmp_path, *COMMANDS[command], machine=machine), tmp_path)
-
+def compare(said: str, file: Path) -> None:
     if os.environ.get("TRITIUM_ACCEPT"):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(said, encoding="utf-8")
     assert said == file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("machine", NAMES)
+def test_each_command_says_of_each_machine_what_it_said(machine: str, command: str, tmp_path: Path) -> None:
+    said = plain(run(tmp_path, *COMMANDS[command], machine=machine), tmp_path)
+
+    compare(said, GOLDEN / machine / f"{command}.txt")
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "doctor"])
@@ -88,10 +91,51 @@ def test_claims_shows_who_claims_and_who_holds(tmp_path: Path) -> None:
 
     assert [row["uuid"] for row in said] == uuids
     assert said[0]["claimed_by"].startswith(f"JVM {jvm.pid} (")
-    assert said[1]["claimed_by"] == "-"
+    assert said[1]["claimed_by"] is None
+    assert [row["emulated"] for row in said] == ["two-t4", None]
     assert all(f"rank 0 of gang 7c1e (pid {os.getpid()})" in row["held_by"] for row in said)
     assert all(re.fullmatch(r"20\d\d-\d\d-\d\dT[0-9:]+\+00:00", row["held_since"]) for row in said)
     assert len(lines) == 3
+
+
+@pytest.mark.parametrize("output", ["table", "json"])
+def test_claims_says_of_a_host_what_it_said(output: str, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    arguments = ("claims", "--output", output)
+    nobody = run(tmp_path, *arguments)
+    with FakeJvm(tmp_path) as jvm:
+        environ = clean_environment(TRITIUM_MACHINE="dgx-a100", TRITIUM_DIR=str(state))
+        jvm.run(environ | {"TRITIUM_GPU_AMOUNT": "2"})
+        uuids = [device.uuid for device in discover(Settings(machine="dgx-a100", directory=state)).devices]
+        with holds.take((uuids[1], uuids[7]), what="rank 0 of gang 7c1e", directory=state):
+            busy = run(tmp_path, *arguments)
+        owner = str(jvm.pid)
+
+    compare(plain(nobody, tmp_path), GOLDEN / "claims" / f"nobody-{output}.txt")
+    compare(unnamed(plain(busy, tmp_path), owner), GOLDEN / "claims" / f"claimed-and-held-{output}.txt")
+
+
+def unnamed(text: str, owner: str) -> str:
+    """A text without the pids, the user, the times and the claim's id; they set the columns' widths too."""
+    text = re.sub(rf"JVM {owner} \([0-9a-f]{{16}}\)", "JVM PID (CLAIM)", text)
+    text = text.replace(f"(pid {os.getpid()})", "(pid PID)").replace(f"{getpass.getuser()}: ", "USER: ")
+    text = re.sub(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", "WHEN", text)
+    return re.sub(r"(?<=\S) {2,}", "  ", text)
+
+
+def test_a_claim_is_released_by_its_id_and_no_other(tmp_path: Path) -> None:
+    with FakeJvm(tmp_path) as jvm:
+        jvm.run(clean_environment(TRITIUM_MACHINE="two-t4", TRITIUM_DIR=str(tmp_path / "state")))
+        claimed_by = json.loads(run(tmp_path, "claims", "--output", "json").stdout)[0]["claimed_by"]
+        name = claimed_by.partition("(")[2].rstrip(")")
+
+        wrong = run(tmp_path, "claims", "--release", "nonsense")
+        right = run(tmp_path, "claims", "--release", name)
+
+        left = json.loads(run(tmp_path, "claims", "--output", "json").stdout)
+    assert (wrong.exit_code, right) == (20, Answer(exit_code=0, stdout="", stderr=""))
+    assert wrong.stderr.startswith("gpu-discover: there is no live claim nonsense in ")
+    assert left == []
 
 
 def test_explain_knows_claims(tmp_path: Path) -> None:
@@ -144,6 +188,28 @@ def script(directory: Path, text: str) -> str:
     path.write_text(text, encoding="utf-8")
     path.chmod(0o755)
     return str(path)
+
+
+VALIDATED = {
+    "good": """echo '{"name": "gpu", "addresses": ["0"]}'""",
+    "stock-without-driver": """echo '{"name": "gpu", "addresses":[""]}'""",
+    "uuids": """echo '{"name": "gpu", "addresses": ["GPU-1"]}'""",
+    "twice": """echo '{"name": "gpu", "addresses": ["0", "0"]}'""",
+    "too-few": """echo '{"name": "gpu", "addresses": []}'""",
+    "another-resource": """echo '{"name": "fpga", "addresses": ["0"]}'""",
+    "warning-first": """echo warning; echo '{"name": "gpu", "addresses": ["0"]}'""",
+    "fails": "exit 3",
+    "hangs": "exec sleep 60",
+}
+
+
+@pytest.mark.parametrize("name", VALIDATED)
+def test_validate_says_of_each_kind_of_script_what_it_said(name: str, tmp_path: Path) -> None:
+    path = script(tmp_path, f"#!/bin/sh\n{VALIDATED[name]}\n")
+
+    answer = run(tmp_path, "validate", path, TRITIUM_TIMEOUT_S="0.5" if name == "hangs" else "30")
+
+    compare(plain(answer, tmp_path), GOLDEN / "validate" / f"{name}.txt")
 
 
 def test_validate_finds_what_sparks_own_script_does_without_a_driver(tmp_path: Path) -> None:

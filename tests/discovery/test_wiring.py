@@ -23,7 +23,7 @@ def lanes(directory: Path, count: int, **rest: Any) -> int:
     model = made(nvlinks=[[0, 1, count]], **rest)
     done = subprocess.run(
         [COMMAND, "topo", "--output", "json"],
-        env=environment(model, directory) | {"TRITIUM_TIMEOUT_S": "5"},
+        env={**environment(model, directory), "TRITIUM_TIMEOUT_S": "5"},
         check=True,
         capture_output=True,
         timeout=60,
