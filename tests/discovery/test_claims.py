@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -282,6 +283,26 @@ def test_a_claim_that_another_user_forged_for_our_process_counts_for_nothing(
     with pytest.raises(BadState, match="is no claim file"):
         claims.live(tmp_path)
     assert made.id in path.name
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_another_users_claim_is_not_ours_to_drop(inventory: Inventory) -> None:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as shared:  # where the other user may look
+        directory = Path(shared)
+        directory.chmod(0o1777)
+        made = claimed(inventory.devices, directory)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(BadState, match=f"claim {made.id} is another user's"):
+                claims.drop(directory, claim_id=made.id)
+        finally:
+            os.seteuid(0)
+
+        assert claims.live(directory) == (made,)
+
+
+def test_a_claim_that_vanishes_while_all_are_read_is_no_claim(tmp_path: Path) -> None:
+    assert claims._read(tmp_path / "claim-gone.json") is None
 
 
 def test_a_claim_file_that_is_a_link_is_refused(tmp_path: Path) -> None:

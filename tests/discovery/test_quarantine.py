@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,17 @@ def test_records_of_another_boot_count_for_nothing(card: Seen, tmp_path: Path) -
 
     assert quarantine.load(tmp_path, "boot-1") == {card.uuid: record}
     assert quarantine.load(tmp_path, "boot-2") == {}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files to other users")
+def test_what_another_user_left_in_its_place_is_refused_and_not_believed(tmp_path: Path) -> None:
+    quarantine.save(tmp_path, "boot-1", {})
+    path = next(tmp_path.glob("quarantine-*"))
+
+    os.chown(path, 65534, 65534)
+
+    with pytest.raises(BadState, match="belongs to another user; remove it"):
+        quarantine.load(tmp_path, "boot-1")
 
 
 @given(st.binary() | st.text().map(str.encode))

@@ -49,6 +49,49 @@ def test_all_wrong_settings_are_named_at_once() -> None:
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("variable", "text", "field", "value"),
+    [
+        ("TRITIUM_MACHINE", " dgx-a100 ", "machine", "dgx-a100"),
+        ("TRITIUM_PROBE", "nvml", "probe", "nvml"),
+        ("TRITIUM_PROBE", "sysfs", "probe", "sysfs"),
+        ("TRITIUM_SYSFS", "/host/sys", "sysfs", Path("/host/sys")),
+        ("TRITIUM_GPU_AMOUNT", "0", "amount", 0),
+        ("TRITIUM_TIMEOUT_S", "0.5", "timeout_s", 0.5),
+        ("TRITIUM_DIR", "/run/x", "directory", Path("/run/x")),
+        ("TRITIUM_MIN_CAPABILITY", "9", "min_capability", (9, 0)),
+        ("TRITIUM_MIN_CAPABILITY", "8.6", "min_capability", (8, 6)),
+        ("TRITIUM_ALLOW", "0, GPU-1", "allow", ("0", "GPU-1")),
+        ("TRITIUM_DENY", "07:00.0", "deny", ("07:00.0",)),
+        ("TRITIUM_TAKE_BUSY", "true", "take_busy", True),
+        ("TRITIUM_TAKE_BUSY", "false", "take_busy", False),
+    ],
+)
+def test_a_value_means_what_the_table_says(variable: str, text: str, field: str, value: object) -> None:
+    assert getattr(Settings.from_env({variable: text}), field) == value
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("TRITIUM_PROBE", "amd"),
+        ("TRITIUM_SYSFS", "sys"),
+        ("TRITIUM_GPU_AMOUNT", "\u0661"),
+        ("TRITIUM_TIMEOUT_S", "0"),
+        ("TRITIUM_TIMEOUT_S", "nan"),
+        ("TRITIUM_TIMEOUT_S", "inf"),
+        ("TRITIUM_TIMEOUT_S", "soon"),
+        ("TRITIUM_MIN_CAPABILITY", "8.x"),
+        ("TRITIUM_MIN_CAPABILITY", "x.0"),
+        ("TRITIUM_DENY", "0,,1"),
+        ("TRITIUM_TAKE_BUSY", "1"),
+    ],
+)
+def test_a_value_of_the_wrong_shape_is_refused_and_quoted(variable: str, text: str) -> None:
+    with pytest.raises(BadSetting, match=f"{variable}: expected .*, got {text!r}"):
+        Settings.from_env({variable: text})
+
+
 @given(st.dictionaries(st.sampled_from(VARIABLES), st.text(st.characters(exclude_characters="\0"))))
 def test_no_value_makes_it_fail_in_another_way(environ: dict[str, str]) -> None:
     try:

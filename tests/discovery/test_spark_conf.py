@@ -125,6 +125,11 @@ def test_the_script_is_found_where_the_amount_is(tmp_path: Path) -> None:
     assert find_script(jvm=WORKER, environ={}, directory=tmp_path) is None
 
 
+def test_options_that_cannot_be_split_are_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match="SPARK_WORKER_OPTS: No closing quotation"):
+        amount(WORKER, tmp_path, {"SPARK_WORKER_OPTS": "-Da='"})
+
+
 @given(st.text())
 def test_no_properties_file_makes_it_fail(text: str) -> None:
     assert all(isinstance(value, str) for value in properties(text).values())
