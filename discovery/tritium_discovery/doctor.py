@@ -107,6 +107,9 @@ def _driver(settings: Settings) -> Iterator[Check]:
         yield _bad("driver", err)
         return
     observation = seen.observation
+    if observation.origin == "sysfs":
+        yield _note("driver", "not asked (TRITIUM_PROBE=sysfs): devices are listed and none is given out")
+        return
     yield _ok("driver", f"{observation.driver}, NVML {observation.nvml}, CUDA {observation.cuda}")
     if observation.unseen:
         yield _note(

@@ -88,3 +88,12 @@ def test_no_text_makes_loading_fail_in_another_way(
 def test_a_directory_is_no_machine_file(tmp_path: Path) -> None:
     with pytest.raises(BadMachine):
         load(str(tmp_path))
+
+
+def test_numbers_that_yaml_makes_of_versions_are_versions_again(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text("cuda: 12.4\ndriver: 550\ncards: [{capability: 8.6}]\n", encoding="utf-8")
+
+    found = load(str(path))
+
+    assert (found.cuda, found.driver, found.cards[0].capability) == ("12.4", "550", (8, 6))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rigs.jvm import COMMAND, clean_environment
 from tritium_discovery import NoDevice, Settings
+from tritium_discovery.doctor import examine
 from tritium_discovery.inventory import seen
 from tritium_discovery.probe import EmulatedProbe, NvmlProbe, SysfsProbe, probe_of
 from tritium_discovery.sysfs import SYSFS, accelerators, bus_id
@@ -106,6 +110,54 @@ def test_pci_addresses_have_one_spelling(text: str, expected: str) -> None:
 @given(st.text())
 def test_no_text_makes_a_pci_address_fail_or_change_twice(text: str) -> None:
     assert bus_id(bus_id(text)) == bus_id(text)
+
+
+def test_the_commands_list_what_the_kernel_lists_and_the_script_gives_none_of_it(tree: Path) -> None:
+    environ = {"TRITIUM_PROBE": "sysfs", "TRITIUM_SYSFS": str(tree), "TRITIUM_DIR": str(tree / "state")}
+    listed = subprocess.run(
+        [COMMAND, "list", "--output", "json"],
+        env=clean_environment(**environ),
+        check=True,
+        capture_output=True,
+    )
+    asked = subprocess.run(
+        [COMMAND], env=clean_environment(**environ), check=False, capture_output=True, text=True
+    )
+
+    assert [one["pci_bus_id"] for one in json.loads(listed.stdout)["devices"]] == [
+        "00000000:07:00.0",
+        "00000000:C1:00.0",
+        "00000001:3A:00.0",
+    ]
+    assert (asked.returncode, asked.stdout) == (17, "")
+    assert "only the kernel was asked" in asked.stderr
+
+
+def test_doctor_names_other_vendors_devices_whether_the_driver_was_asked_or_not(tree: Path) -> None:
+    state = str(tree / "state")
+    for probe in ("sysfs", "nvml"):
+        environ = {"TRITIUM_PROBE": probe, "TRITIUM_SYSFS": str(tree), "TRITIUM_DIR": state}
+
+        said = [(check.state, check.sentence) for check in examine(environ, tree)]
+
+        assert ("note", "00000000:C1:00.0 is of vendor 1002, which is only listed so far") in said
+        assert ("note", "00000001:3A:00.0 is of vendor 1da3, which is only listed so far") in said
+        assert not any("00000000:07:00.0 is of vendor" in sentence for _, sentence in said)
+
+
+def test_doctor_says_that_the_driver_was_not_asked(tree: Path) -> None:
+    environ = {"TRITIUM_PROBE": "sysfs", "TRITIUM_SYSFS": str(tree), "TRITIUM_DIR": str(tree / "state")}
+
+    said = {check.subject: check for check in examine(environ, tree)}
+
+    assert said["driver"].state == "note"
+    assert said["driver"].sentence.startswith("not asked (TRITIUM_PROBE=sysfs)")
+
+
+def test_doctor_says_nothing_of_this_hosts_devices_on_an_emulated_machine(tree: Path) -> None:
+    environ = {"TRITIUM_MACHINE": "two-t4", "TRITIUM_SYSFS": str(tree), "TRITIUM_DIR": str(tree / "state")}
+
+    assert not any(check.subject == "PCI bus" for check in examine(environ, tree))
 
 
 def test_the_settings_choose_the_probe() -> None:
