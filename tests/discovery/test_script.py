@@ -12,7 +12,7 @@ import pytest
 from machines import written
 from rigs.jvm import COMMAND, Answer, FakeJvm, clean_environment
 from rigs.nvml.rig import environment
-from tritium_discovery import claims
+from tritium_discovery import Settings, claims, discover, holds
 from tritium_discovery.acceptance import accept
 
 
@@ -205,3 +205,17 @@ def test_the_path_without_arguments_loads_no_library_that_it_does_not_need(tmp_p
 
     # pynvml is loaded by the child alone.
     assert done.stdout.splitlines()[1] == ""
+
+
+def test_a_busy_card_is_given_out_when_we_know_who_computes_on_it(tmp_path: Path) -> None:
+    busy = written(tmp_path, cards=1, first={"processes": [4711]})
+    variables = environ(tmp_path, busy)
+    with FakeJvm(tmp_path) as jvm:
+        foreign = jvm.run(variables)
+        (device,) = discover(Settings.from_env(variables)).devices
+        with holds.take([device.uuid], what="rank 0", directory=tmp_path / "state"):
+            known = jvm.run(variables)
+
+    assert foreign.exit_code == 17
+    assert "foreign processes compute on it (pid 4711)" in foreign.stderr
+    assert known.addresses == ["0"]
