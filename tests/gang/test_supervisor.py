@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -223,7 +224,6 @@ def test_a_rank_that_leaves_without_a_word_is_told_by_its_exit_code(attend: Call
 
 
 def sleep_with_hidden_grandchild(note: str, *, deaf: bool = False) -> None:
-    import subprocess
 
     if deaf:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -411,3 +411,21 @@ def test_a_fork_server_that_comes_too_late_leaves_the_rank_alone(
     assert supervisor.folder.is_dir()
     supervisor.abandon()
     assert not supervisor.folder.exists()
+
+
+def test_a_fork_server_ends_with_its_daemon_even_while_it_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "slow_module.py").write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("TRITIUM_PREIMPORT", "slow_module")
+    daemon = "from tritium.train.daemon import *; import time; print(start_fork_server().pid); time.sleep(60)"
+
+    with subprocess.Popen([sys.executable, "-u", "-c", daemon], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        server = psutil.Process(int(process.stdout.readline()))
+        eventually(lambda: "forkserver" in " ".join(server.cmdline()))
+        time.sleep(0.5)
+        process.kill()
+
+        assert_gone([server], within_s=2)

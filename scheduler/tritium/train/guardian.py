@@ -33,7 +33,7 @@ from typing import Any, TypeAlias
 
 from tritium.train import sweep
 
-__all__ = ["SUPERSEDED", "Start", "exec_rank", "fork_rank", "guard", "main"]
+__all__ = ["SUPERSEDED", "Start", "die_with_parent", "exec_rank", "fork_rank", "guard", "main"]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -122,6 +122,11 @@ def _be_rank() -> None:
     os.setsid()
     for heard in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(heard, signal.SIG_DFL)
+    die_with_parent()
+
+
+def die_with_parent() -> None:
+    """Let the kernel kill this process when the one that started it ends; its children do not inherit it."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
