@@ -16,9 +16,12 @@ from typing import Any, Self
 
 import psutil
 
+from rigs.processes import survivors
+
 __all__ = ["Application", "Family"]
 
 _START_LIMIT_S = 120.0
+_END_LIMIT_S = 10.0
 
 
 class Application:
@@ -68,10 +71,12 @@ class Application:
         self._remember()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        for process in self._known:
+        # Without its driver an application ends by itself, and clears up; what does not is killed.
+        stubborn = survivors(self._known, within_s=_END_LIMIT_S)
+        for process in stubborn:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(list(self._known), timeout=10)
+        survivors(stubborn, within_s=_END_LIMIT_S)
         self.process.wait(timeout=10)
         for stream in (self.process.stdin, self.process.stdout, self._log):
             with contextlib.suppress(BrokenPipeError):

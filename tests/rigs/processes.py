@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import psutil
 
-__all__ = ["assert_gone", "eventually"]
+__all__ = ["assert_gone", "eventually", "survivors"]
 
 _T = TypeVar("_T")
 
@@ -22,14 +22,22 @@ def eventually(look: Callable[[], _T], *, limit_s: float = 10) -> _T:
     return found
 
 
-def assert_gone(processes: Iterable[psutil.Process], *, within_s: float) -> float:
-    """Wait for processes to end; a zombie has ended (not every pid 1 reaps). Returns the seconds it took."""
-    began = time.monotonic()
+def survivors(processes: Iterable[psutil.Process], *, within_s: float) -> list[psutil.Process]:
+    """Wait for processes to end and return those that do not; a zombie has ended (not every pid 1 reaps)."""
+    deadline = time.monotonic() + within_s
     left = list(processes)
     while left := [process for process in left if _lives(process)]:
-        waited = time.monotonic() - began
-        assert waited <= within_s, f"alive after {waited:.1f} s: {[process.cmdline() for process in left]}"
+        if time.monotonic() > deadline:
+            return left
         time.sleep(0.01)
+    return []
+
+
+def assert_gone(processes: Iterable[psutil.Process], *, within_s: float) -> float:
+    """Wait for processes to end. Returns the seconds it took."""
+    began = time.monotonic()
+    alive = survivors(processes, within_s=within_s)
+    assert not alive, f"alive after {within_s} s: {[process.cmdline() for process in alive]}"
     return time.monotonic() - began
 
 
