@@ -36,7 +36,7 @@ check: env ## the fast gate: lint, types, layers, tests without rigs
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -m "not spark and not torch and not nvml and not install and not gpu"
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "not spark and not torch and not nvml and not install and not gpu"
 
 test: env ## everything that CI runs: locks, lint, types, layers, all tests, coverage
 	.ci/test
