@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 __all__ = [
+    "AlreadyRunning",
     "BadSpec",
     "CannotHold",
     "CannotPublish",
@@ -144,3 +145,9 @@ class ModelFailed(TritiumError):
         self.cause = cause
         self.trace = trace
         super().__init__(f"inference task {task} on {device}: {cause}")
+
+
+class AlreadyRunning(TritiumError):
+    """Another run of the same pipeline, or another writer of its sink, is at work."""
+
+    exit_code = 44

@@ -10,14 +10,22 @@ import pytest
 
 from pipeline.documents import write
 from pipeline.fakes import Ears, FakeEngine, Killed, KillingDisk, edges, read
-from tritium.errors import CannotPublish, GangLost, RankFailed, TritiumError, Unplaceable, VerifyFailed
+from tritium.errors import (
+    AlreadyRunning,
+    CannotPublish,
+    GangLost,
+    RankFailed,
+    TritiumError,
+    Unplaceable,
+    VerifyFailed,
+)
 from tritium.pipeline.bar import shortfalls
 from tritium.pipeline.disk import LocalDisk
 from tritium.pipeline.load import load
 from tritium.pipeline.results import to_json
 from tritium.pipeline.run import root_of, run
 from tritium.pipeline.spec import Pipeline
-from tritium.pipeline.state import AlreadyRunning, State, alone
+from tritium.pipeline.state import State, alone
 from tritium.pipeline.store import ObjectId, Store
 
 

@@ -18,6 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from rigs.processes import assert_gone
+from rigs.require import absent
+
 pytestmark = pytest.mark.spark
 
 CODE = """
@@ -123,8 +126,7 @@ def killed_at(marker: str, *arguments: str | Path, env: Mapping[str, str]) -> li
                 break
         else:
             pytest.fail(f"it ended before it said {marker!r}: {said}")
-    _, left = psutil.wait_procs(family, timeout=30)
-    assert left == []
+    assert_gone(family, within_s=30)
     return said
 
 
@@ -258,9 +260,31 @@ def test_ctrl_c_ends_a_run_and_all_of_its_processes_and_the_next_goes_on(tmp_pat
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
 
-    _, left = psutil.wait_procs(family, timeout=10)
-    assert (process.returncode, left) == (130, [])
+    assert_gone(family, within_s=10)
+    assert process.returncode == 130
     assert err.splitlines()[-1] == "tritium: interrupted"
+    assert "Traceback" not in err
+    assert tritium("run", file, "--master", "local[2]", env=env).returncode == 0
+
+
+def test_a_spark_that_is_killed_under_a_run_is_a_sentence_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    file = make(tmp_path / "small", params={"seconds": 1.0})
+    env = environment(tmp_path)
+    with subprocess.Popen(
+        [sys.executable, "-m", "tritium.cli", "run", str(file), "--master", "local[2]"],
+        env=env,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        next(line for line in process.stderr if "epoch 1" in line)
+        family = psutil.Process(process.pid).children(recursive=True)
+        next(child for child in family if child.name() == "java").kill()
+        _, err = process.communicate(timeout=120)
+
+    assert_gone(family, within_s=10)
+    assert process.returncode == 34, err
+    assert err.splitlines()[-1].startswith("tritium: ")
     assert "Traceback" not in err
     assert tritium("run", file, "--master", "local[2]", env=env).returncode == 0
 
@@ -269,7 +293,7 @@ def test_a_host_without_java_is_told_what_to_install(tmp_path: Path) -> None:
     hidden = 'mount -t tmpfs none /usr/lib/jvm && exec "$@"'
     unshare = ["unshare", "--mount", "sh", "-c", hidden, "sh"]
     if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("hiding the system's Java needs the right to mount")
+        absent("hiding the system's Java needs the right to mount: run as root")
     file = make(tmp_path / "small")
     env = environment(tmp_path)
     env.pop("JAVA_HOME", None)

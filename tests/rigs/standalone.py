@@ -39,10 +39,12 @@ class Daemon:
                 stderr=subprocess.STDOUT,
                 cwd=directory,
                 env=clean_environment(
-                    SPARK_HOME=str(spark_home()),
-                    SPARK_LOCAL_IP="127.0.0.1",
-                    SPARK_DAEMON_MEMORY="300m",
-                    **environ,
+                    **{
+                        **environ,
+                        "SPARK_HOME": str(spark_home()),
+                        "SPARK_LOCAL_IP": "127.0.0.1",
+                        "SPARK_DAEMON_MEMORY": "300m",
+                    }
                 ),
                 start_new_session=True,
             )

@@ -13,7 +13,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from tritium.errors import CannotPublish, GangLost, RankFailed, SparkFailed, TooSlow, TritiumError
+from tritium.errors import (
+    AlreadyRunning,
+    CannotPublish,
+    GangLost,
+    RankFailed,
+    SparkFailed,
+    TooSlow,
+    TritiumError,
+)
 from tritium.pipeline.bar import judge
 from tritium.pipeline.code import python_files
 from tritium.pipeline.disk import Disk
@@ -21,7 +29,7 @@ from tritium.pipeline.load import identity
 from tritium.pipeline.results import Failed, Predicted, Record, StageName, Told, Trained, Verified
 from tritium.pipeline.sink import ParquetSink
 from tritium.pipeline.spec import Infer, Pipeline, Train, Verify
-from tritium.pipeline.state import AlreadyRunning, State, alone, key_of
+from tritium.pipeline.state import State, alone, key_of
 from tritium.pipeline.store import ObjectId, Store
 from tritium_discovery import DiscoveryError
 

@@ -17,20 +17,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
-from tritium.errors import TritiumError
+from tritium.errors import AlreadyRunning
 from tritium.pipeline.disk import Disk
 from tritium.pipeline.results import Record, StageName, Unreadable, from_json, to_json
 
-__all__ = ["AlreadyRunning", "State", "alone", "key_of"]
+__all__ = ["State", "alone", "key_of"]
 
 _FORMAT = 1
 """Part of every key: records of an older layout never count as finished."""
-
-
-class AlreadyRunning(TritiumError):
-    """Another run of the same pipeline is at work."""
-
-    exit_code = 44
 
 
 def key_of(**depends_on: object) -> str:

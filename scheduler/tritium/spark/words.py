@@ -6,7 +6,7 @@ import re
 
 from tritium.errors import GangCancelled, SparkFailed, TritiumError
 
-__all__ = ["in_words"]
+__all__ = ["in_words", "jvm_ended"]
 
 _CANCELLED = re.compile(r"cancelled (because|as part)|part of cancelled job", re.IGNORECASE)
 _PYTHON = re.compile(r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt|Exit)\b.*", re.MULTILINE)
@@ -23,7 +23,7 @@ def in_words(err: Exception, *, what: str) -> TritiumError:
     SparkFailed("the job failed: Spark's JVM has ended")
     """
     text = str(err)
-    if isinstance(err, ConnectionError) or type(err).__name__ == "Py4JNetworkError":
+    if jvm_ended(err):
         return SparkFailed(f"{what} failed: Spark's JVM has ended")
     if "Traceback" in text:
         thrown = _PYTHON.findall(text.partition("Traceback")[2])
@@ -32,3 +32,8 @@ def in_words(err: Exception, *, what: str) -> TritiumError:
         return GangCancelled(f"{what} was cancelled")
     first = next((line.strip() for line in text.splitlines() if line.strip()), type(err).__name__)
     return SparkFailed(f"{what} failed: {first}")
+
+
+def jvm_ended(err: Exception) -> bool:
+    """Tell the end of Spark's JVM from what a living one says."""
+    return isinstance(err, ConnectionError) or type(err).__name__ == "Py4JNetworkError"

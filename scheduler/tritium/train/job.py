@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tritium.errors import GangLost, SparkFailed, Unplaceable
-from tritium.spark.words import in_words
+from tritium.spark.words import in_words, jvm_ended
 from tritium.train.assembly import Assembly
 from tritium.train.meeting import Meeting
 from tritium.train.messages import FromTask
@@ -128,7 +128,8 @@ class GangJob:
             if isinstance(error, SparkFailed):
                 # A lost task closes its connection at once, and says more than Spark's own words.
                 meeting.over.wait(_NOTICE_S)
-            error = self._assembly.error or error
+            if not jvm_ended(err):  # where it is, every task is lost, and none of them is the cause
+                error = self._assembly.error or error
             self._end(meeting)
             raise meeting.failure or error from err
         finally:
