@@ -7,8 +7,14 @@ from pathlib import Path
 from tritium_discovery.errors import DiscoveryError
 from tritium_discovery.nvml import observe
 
-try:
-    found: object = observe(topology=True, known=None, sysfs=Path(sys.argv[1]))
-except DiscoveryError as err:
-    found = err
-sys.stdout.buffer.write(pickle.dumps(found))
+
+def main(sysfs: Path) -> None:
+    try:
+        found: object = observe(topology=True, known=None, sysfs=sysfs)
+    except DiscoveryError as err:
+        found = err
+    sys.stdout.buffer.write(pickle.dumps(found))
+
+
+if __name__ == "__main__":  # pytest imports every module for its doctests
+    main(Path(sys.argv[1]))
