@@ -31,12 +31,12 @@ env: .venv/.installed ## install everything locked into .venv (uv is bootstrappe
 demo: env ## the main job on emulated devices: discover, train, verify, predict, report
 	$(BIN)/tritium demo
 
-check: env ## the fast gate: lint, types, layers, tests without rigs
+check: env ## the fast gate, under a minute: lint, types, layers, tests that start nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "not spark and not torch and not nvml and not install and not gpu"
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "not rig and not process"
 
 test: env ## everything that CI runs: locks, lint, types, layers, all tests, coverage
 	.ci/test

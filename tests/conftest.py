@@ -76,6 +76,14 @@ def state() -> Path:
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark whatever needs a rig with ``rig`` too, so that every command can leave out all of them at once."""
+    for item in items:
+        if any(item.get_closest_marker(mark) is not None for mark in _RIGS):
+            item.add_marker("rig")
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Before any fixture starts: does the test have the rigs that its marks name?"""
     for mark, check in _RIGS.items():
@@ -119,7 +127,16 @@ def _compiler() -> None:
     require(shutil.which("cc"), what="a C compiler", install="apt-get install gcc libc6-dev")
 
 
-_RIGS: Mapping[str, Callable[[], None]] = {"spark": _spark, "torch": _torch, "nvml": _compiler}
+def _nothing() -> None:
+    """Ask for nothing: the test brings what it needs, and is a rig's only by its weight."""
+
+
+_RIGS: Mapping[str, Callable[[], None]] = {
+    "spark": _spark,
+    "torch": _torch,
+    "nvml": _compiler,
+    "install": _nothing,
+}
 
 
 @contextlib.contextmanager

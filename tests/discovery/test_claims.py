@@ -27,6 +27,8 @@ from tritium_discovery import BadState, Device, Inventory, StaleAddress, claims,
 from tritium_discovery.claims import Claim, parse
 from tritium_discovery.process import ProcessId, process_id
 
+pytestmark = pytest.mark.process
+
 COMMAND = Path(sys.executable).with_name("gpu-discover")
 
 CLAIMER = """

@@ -20,6 +20,8 @@ from rigs.jvm import COMMAND, Answer, FakeJvm, clean_environment
 from tritium_discovery import Settings, discover, holds
 from tritium_discovery.errors import DiscoveryError
 
+pytestmark = pytest.mark.process
+
 GOLDEN = Path(__file__).with_name("golden")
 README = Path(__file__).parents[2] / "discovery" / "README.md"
 COMMANDS = {

@@ -20,6 +20,8 @@ from tritium_discovery.isolate import call
 from tritium_discovery.machine import load
 from tritium_discovery.state import host_lock
 
+pytestmark = pytest.mark.process
+
 COMMAND = Path(sys.executable).with_name("gpu-discover")
 
 

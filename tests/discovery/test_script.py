@@ -15,6 +15,8 @@ from rigs.nvml.rig import environment
 from tritium_discovery import Settings, claims, discover, holds
 from tritium_discovery.acceptance import accept
 
+pytestmark = pytest.mark.process
+
 
 def environ(directory: Path, machine: str = "dgx-a100", **variables: str) -> dict[str, str]:
     return clean_environment(TRITIUM_MACHINE=machine, TRITIUM_DIR=str(directory / "state"), **variables)

@@ -29,6 +29,8 @@ from tritium.train.messages import FromTask, Line, Outcome, Report, Share, Share
 from tritium.train.supervise import Supervisor
 from tritium_discovery import Uuid, holds
 
+pytestmark = pytest.mark.process
+
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 

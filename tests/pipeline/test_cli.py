@@ -19,6 +19,8 @@ from tritium.pipeline.load import load
 from tritium.pipeline.run import root_of, run
 from tritium.pipeline.state import alone
 
+pytestmark = pytest.mark.process
+
 Capture = pytest.CaptureFixture[str]
 
 
