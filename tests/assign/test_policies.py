@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from assign.clusters import LAW, all_lanes, cluster, host
 from tritium.assign import POLICIES, Assigned, Request, Snapshot, assign
-from tritium.assign.policies import Room, packed, spread
-from tritium_discovery.device import HostId, Link, LinkKind
+from tritium.assign.policies import Rooms, packed, spread
+from tritium_discovery.device import Link, LinkKind
 
 
-def rooms(**units: int) -> list[Room]:
-    return [Room(HostId(name), "", count, 0) for name, count in units.items()]
+def rooms(units: Sequence[int], tight: Sequence[int] = (), rack: Sequence[int] = ()) -> Rooms:
+    nothing = [0] * len(units)
+    return Rooms(*(np.array(column, np.int64) for column in (units, tight or nothing, rack or nothing)))
 
 
 def hosts_of(snapshot: Snapshot, request: Request, policy: str) -> list[str]:
@@ -43,9 +46,7 @@ def test_packed_prefers_nvlinks_to_a_switch_and_a_switch_to_a_tighter_host() -> 
     tight = host("a", 2)
 
     assert hosts_of(cluster(tight, nvlink), Request(members=2), "packed") == ["z", "z"]
-    assert packed(
-        [Room(HostId("a"), "", 2, 0), Room(HostId("b"), "", 4, 1), Room(HostId("c"), "", 8, 2)], 2
-    ) == [(Room(HostId("c"), "", 8, 2), 2)]
+    assert packed(rooms([2, 4, 8], tight=[0, 1, 2]), 2).tolist() == [0, 0, 2]
 
 
 def test_packed_prefers_nvlinks_where_two_hosts_just_fit() -> None:
@@ -73,7 +74,7 @@ def test_packed_takes_the_tightest_rack_that_fits() -> None:
     )
 
     assert hosts_of(snapshot, Request(members=4), "packed") == ["b", "b", "d", "d"]
-    assert hosts_of(snapshot, Request(members=8), "packed") == ["a", "a", "c", "c", "b", "b", "d", "d"]
+    assert hosts_of(snapshot, Request(members=8), "packed") == ["a", "a", "c", "c", "e", "e", "b", "b"]
 
 
 def test_packed_takes_one_host_that_just_fits_before_a_smaller_rack() -> None:
@@ -84,15 +85,19 @@ def test_packed_takes_one_host_that_just_fits_before_a_smaller_rack() -> None:
     assert hosts_of(snapshot, Request(members=4), "packed") == ["a"] * 4
 
 
-def test_packed_breaks_ties_by_name() -> None:
-    assert packed(rooms(b=2, a=2), 1) == [(Room(HostId("a"), "", 2, 0), 1)]
-    assert [room.host for room, _ in packed(rooms(c=2, b=2, a=2), 4)] == ["a", "b"]
+def test_policies_break_ties_by_rack_and_name() -> None:
+    alike = cluster(host("b", 2, rack="r1"), host("c", 2, rack="r1"), host("a", 2, rack="r2"))
+
+    assert hosts_of(alike, Request(members=1), "packed") == ["b"]
+    assert hosts_of(alike, Request(members=4), "packed") == ["b", "b", "c", "c"]
+    assert hosts_of(alike, Request(members=2), "spread") == ["b", "c"]
+    assert packed(rooms([2, 2, 2], rack=[0, 1, 2]), 3).tolist() == [2, 1, 0]
+    assert packed(rooms([1, 1, 1, 1], rack=[0, 0, 1, 1]), 2).tolist() == [1, 1, 0, 0]
 
 
 def test_packed_opens_a_device_only_when_the_shared_ones_are_full() -> None:
-    fresh, shared = Room(HostId("a"), "", 8, 0), Room(HostId("b"), "", 2, 1)
-
-    assert packed([fresh, shared], 3) == [(shared, 2), (fresh, 1)]
+    assert packed(rooms([8, 2], tight=[0, 1]), 3).tolist() == [1, 2]
+    assert packed(rooms([8, 0], tight=[0, 1]), 3).tolist() == [3, 0]
 
 
 def test_spread_gives_every_host_one_before_any_gets_two() -> None:
@@ -122,18 +127,15 @@ def test_an_unknown_policy_is_an_error() -> None:
 def test_a_policy_takes_exactly_what_is_asked_and_never_more_than_there_is(
     policy: str, units: list[int], tight: int, data: st.DataObject
 ) -> None:
-    offered = [
-        Room(HostId(f"h{n}"), data.draw(st.sampled_from(["", "r"])), count, data.draw(st.integers(0, tight)))
-        for n, count in enumerate(units)
-    ]
+    def column(most: int) -> list[int]:
+        return [data.draw(st.integers(0, most)) for _ in units]
+
     wanted = data.draw(st.integers(0, sum(units)))
 
-    take = POLICIES[policy](offered, wanted)
+    take = POLICIES[policy](rooms(units, column(tight), column(1)), wanted).tolist()
 
-    assert sum(count for _, count in take) == wanted
-    assert all(0 < count <= room.units for room, count in take)
-    assert len({room.host for room, _ in take}) == len(take)
-    assert POLICIES[policy](offered[::-1], wanted) == take
+    assert sum(take) == wanted
+    assert all(0 <= count <= room for room, count in zip(units, take, strict=True))
 
 
 @LAW
@@ -141,10 +143,10 @@ def test_a_policy_takes_exactly_what_is_asked_and_never_more_than_there_is(
 def test_packed_takes_no_more_hosts_than_needed_and_spread_no_more_of_one_than_needed(
     units: list[int], data: st.DataObject
 ) -> None:
-    offered = [Room(HostId(f"h{n}"), "", count, 0) for n, count in enumerate(units)]
+    offered = rooms(units)
     wanted = data.draw(st.integers(0, sum(units)))
 
     fewest = next(n for n in range(len(units) + 1) if sum(sorted(units)[len(units) - n :]) >= wanted)
     lowest = next(level for level in range(6) if sum(min(count, level) for count in units) >= wanted)
-    assert len(packed(offered, wanted)) == fewest
-    assert max((count for _, count in spread(offered, wanted)), default=0) == lowest
+    assert np.count_nonzero(packed(offered, wanted)) == fewest
+    assert max(spread(offered, wanted).tolist(), default=0) == lowest

@@ -226,10 +226,10 @@ def _members(place: Place) -> list[Member]:
 
 
 def _count_idle(seen: Seen, index: Index, seconds: float) -> None:
-    for (_, free), entries in index.buckets.items():
-        count = free.bit_count() * len(entries)
+    for entry in index.entries:
+        count = entry.bucket[1].bit_count()
         seen.idle += count * seconds
-        seen.scattered += (count if free.bit_count() < 8 else 0) * seconds
+        seen.scattered += (count if count < 8 else 0) * seconds
 
 
 COLUMNS: Mapping[str, Callable[[Seen], float]] = {

@@ -6,17 +6,23 @@ fall into one bucket, and everything about the bucket is computed once.
 
 from __future__ import annotations
 
-from bisect import insort
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from operator import attrgetter
+
+import numpy as np
 
 from tritium.assign.layout import Shape, shape_of
 from tritium.assign.links import costs_of
+from tritium.assign.policies import Numbers
 from tritium.assign.rules import Kind
 from tritium.assign.types import Host, Pool, Snapshot
 from tritium_discovery.device import Device, HostId, Uuid
 
-__all__ = ["Entry", "Index", "deal"]
+__all__ = ["Bucket", "Entry", "Index", "deal"]
+
+Bucket = tuple[Shape, int]
+"""What alike hosts have in common: their shape, and the devices that are healthy and free, as a bit mask."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +37,7 @@ class Entry:
     """By pool, then by PCI bus: the positions that the shape and all masks speak of."""
     uuids: tuple[Uuid, ...]
     """Of the devices."""
+    bucket: Bucket
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,30 +45,44 @@ class Index:
     """A snapshot, ordered; build it once where many requests are placed on one snapshot."""
 
     snapshot: Snapshot
-    buckets: Mapping[tuple[Shape, int], tuple[Entry, ...]]
-    """Hosts by shape and by the devices that are healthy and free (a bit mask), in order of host."""
+    entries: tuple[Entry, ...]
+    """In order of rack and host, which is the order of ranks; all columns speak of these positions."""
+    buckets: tuple[Bucket, ...] = field(repr=False)
+    """Those that the entries fall into, each once."""
+    bucket_of: Numbers = field(compare=False, repr=False)
+    """By entry: the position of its bucket."""
+    rack_of: Numbers = field(compare=False, repr=False)
+    """By entry: its rack, numbered in order of name."""
 
     @staticmethod
     def of(snapshot: Snapshot) -> Index:
         """Index a snapshot."""
-        return Index(snapshot=snapshot, buckets={}).changed(snapshot.hosts)
+        return _ordered(snapshot, map(_seen, snapshot.hosts))
 
     def changed(self, hosts: Iterable[Host]) -> Index:
         """Return the index with some hosts as they are now; the others are not looked at again."""
         new = {host.id: host for host in hosts}
-        buckets: dict[tuple[Shape, int], list[Entry]] = {
-            key: [entry for entry in entries if entry.id not in new] for key, entries in self.buckets.items()
-        }
-        for host in new.values():
-            shape, free, entry = _seen(host)
-            insort(buckets.setdefault((shape, free), []), entry, key=lambda entry: entry.id)
-        return Index(
-            snapshot=Snapshot(hosts=tuple(new.get(host.id, host) for host in self.snapshot.hosts)),
-            buckets={key: tuple(entries) for key, entries in buckets.items() if entries},
-        )
+        snapshot = Snapshot(hosts=tuple(new.get(host.id, host) for host in self.snapshot.hosts))
+        kept = (entry for entry in self.entries if entry.id not in new)
+        return _ordered(snapshot, [*kept, *map(_seen, new.values())])
 
 
-def _seen(host: Host) -> tuple[Shape, int, Entry]:
+def _ordered(snapshot: Snapshot, seen: Iterable[Entry]) -> Index:
+    entries = tuple(sorted(seen, key=attrgetter("rack", "id")))
+    buckets: dict[Bucket, int] = {}
+    racks: dict[str, int] = {}
+    bucket_of = [buckets.setdefault(entry.bucket, len(buckets)) for entry in entries]
+    rack_of = [racks.setdefault(entry.rack, len(racks)) for entry in entries]
+    return Index(
+        snapshot=snapshot,
+        entries=entries,
+        buckets=tuple(buckets),
+        bucket_of=np.array(bucket_of, np.int64),
+        rack_of=np.array(rack_of, np.int64),
+    )
+
+
+def _seen(host: Host) -> Entry:
     """Bring one host into order: its shape, its free devices, and its names."""
     pools = sorted(host.pools, key=lambda pool: pool.name)
     dealt = deal(pools)
@@ -82,14 +103,14 @@ def _seen(host: Host) -> tuple[Shape, int, Entry]:
             for d in devices
         ),
     )
-    entry = Entry(
+    return Entry(
         id=host.id,
         rack=host.rack,
         pools=tuple(pools),
         devices=devices,
         uuids=tuple(device.uuid for device in devices),
+        bucket=(shape, free),
     )
-    return shape, free, entry
 
 
 def kind_of(device: Device) -> Kind:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tritium.assign.index import Index
 from tritium.assign.layout import layout
-from tritium.assign.policies import SCATTERING, Policy
-from tritium.assign.rooms import Spot, keep_apart, spots_for
+from tritium.assign.policies import SCATTERING, Numbers, Policy
+from tritium.assign.rooms import Space, keep_apart, space_for
 from tritium.assign.rules import apart_of, form_of
 from tritium.assign.seating import Crew, Ranks
 from tritium.assign.shares import share_layout
 from tritium.assign.types import Request
-from tritium_discovery.device import HostId
 
 __all__ = ["place"]
 
@@ -18,39 +19,46 @@ __all__ = ["place"]
 def place(index: Index, request: Request, policy: Policy) -> Ranks | None:
     """Place a request, its wishes included; ``None`` if it does not fit."""
     # 1. How much room is there on each host?
-    spots = spots_for(index, request)
-    counts = {spot.entry.id: spot.seated for spot in spots}
-    left = request.members - sum(counts.values())
-    rooms = keep_apart([spot.room for spot in spots], apart_of(request), policy)
-    enough = 0 <= left <= sum(room.units for room in rooms) * request.group
-    if not enough or not all(spot.seats_fit for spot in spots):
+    space = space_for(index, request)
+    left = request.members - int(space.seated.sum())
+    rooms = keep_apart(space.rooms, apart_of(request), policy)
+    enough = 0 <= left <= int(rooms.units.sum()) * request.group
+    if not enough or not space.seats_fit.all():
         return None
     # 2. How many members go to which host? Spark's seats first, the rest as the policy says.
-    for room, units in policy(rooms, left // request.group):
-        counts[room.host] += units * request.group
-    used = [spot for spot in spots if counts[spot.entry.id]]
-    used.sort(key=lambda spot: (spot.entry.rack, spot.entry.id))
-    if not _are_apart(used, counts, request):
+    counts = space.seated + policy(rooms, left // request.group) * request.group
+    if not _are_apart(index, counts, request):
         return None
     # 3. Which devices does each member get, and in which order?
-    form = form_of(request)
-    if request.share_mib:
-        return Ranks(
-            [Crew(s.entry, share_layout(s.shape, s.entry, request, policy, counts[s.entry.id])) for s in used]
-        )
-    scattered = policy in SCATTERING
-    return Ranks(
-        [
-            Crew(s.entry, layout(s.shape, s.usable, counts[s.entry.id], form, scattered=scattered))
-            for s in used
-        ]
-    )
+    return Ranks(_crews(index, space, counts, request, policy))
 
 
-def _are_apart(used: list[Spot], counts: dict[HostId, int], request: Request) -> bool:
+def _are_apart(index: Index, counts: Numbers, request: Request) -> bool:
     """Check that no two groups share a host or rack where they must not: Spark's seats may."""
     apart = apart_of(request)
     if apart is None:
         return True
-    places = {spot.entry.id if apart == "host" else spot.entry.rack for spot in used}
-    return len(places) == len(used) and all(counts[spot.entry.id] == request.group for spot in used)
+    racks = index.rack_of[counts > 0]
+    alone = apart == "host" or len(np.unique(racks)) == len(racks)
+    return alone and bool((counts <= request.group).all())
+
+
+def _crews(index: Index, space: Space, counts: Numbers, request: Request, policy: Policy) -> list[Crew]:
+    """Seat each host's members: on hosts of one bucket as many sit alike."""
+    used = np.flatnonzero(counts)
+    entries = [index.entries[position] for position in used.tolist()]
+    members = counts[used].tolist()
+    if request.share_mib:
+        return [
+            Crew(entry, share_layout(entry, request, policy, count))
+            for entry, count in zip(entries, members, strict=True)
+        ]
+    alike = list(zip(index.bucket_of[used].tolist(), members, strict=True))
+    form, scattered = form_of(request), policy in SCATTERING
+    layouts = {
+        (bucket, count): layout(
+            index.buckets[bucket][0], space.usable[bucket], count, form, scattered=scattered
+        )
+        for bucket, count in set(alike)
+    }
+    return list(map(Crew, entries, map(layouts.__getitem__, alike)))

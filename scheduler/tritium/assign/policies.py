@@ -1,98 +1,90 @@
 """Decides how many groups go to which host: one small function per policy.
 
-Each policy gets the hosts' rooms and the number of groups, which fit; each ends in a total order.
+A policy gets the hosts' rooms and the number of groups, which fit in all, and says how many of them each
+room takes. Rooms stand in order of rack and host, and of equal ones the first is taken: no ties.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from tritium_discovery.device import HostId
+import numpy as np
+import numpy.typing as npt
 
-__all__ = ["POLICIES", "SCATTERING", "Policy", "Room", "Take", "packed", "spread"]
+__all__ = ["POLICIES", "SCATTERING", "Numbers", "Policy", "Rooms", "packed", "spread"]
+
+Numbers = npt.NDArray[np.int64]
+"""One number for each host, in order of rack and host."""
 
 
-class Room(NamedTuple):
-    """One host's room for a request."""
+class Rooms(NamedTuple):
+    """Every host's room for a request: columns, because there may be thousands."""
 
-    host: HostId
-    rack: str
-    units: int
+    units: Numbers
     """Groups of members that fit."""
-    tight: int
+    tight: Numbers
     """How well it suits the whole request: 2 if NVLinks join all of it, 1 if one PCIe switch does.
 
     For shares 1 if no device needs to be opened that nobody shares yet.
     """
+    rack: Numbers
+    """The rack it stands in, numbered from 0."""
 
 
-Take = list[tuple[Room, int]]
-"""Hosts and how many groups each takes, none of them 0."""
-
-Policy = Callable[[Sequence[Room], int], Take]
-"""Distributes groups over rooms that have enough for them in all."""
+Policy = Callable[[Rooms, int], Numbers]
+"""Says how many of the groups each room takes."""
 
 
-def packed(rooms: Sequence[Room], units: int) -> Take:
+def packed(rooms: Rooms, units: int) -> Numbers:
     """Take the tightest domain that is large enough, and in it as few hosts as can be.
 
     A net of NVLinks before a switch before a host before a rack before the cluster; of equal ones
     the smallest. Inside a rack the hosts with most room come first, and the last is the one that just fits.
 
-    >>> rooms = [Room(HostId(name), "", units, 0) for name, units in {"a": 8, "b": 2, "c": 4}.items()]
-    >>> [(room.host, units) for room, units in packed(rooms, 3)]
-    [('c', 3)]
-    >>> [(room.host, units) for room, units in packed(rooms, 10)]
-    [('a', 8), ('b', 2)]
+    >>> rooms = Rooms(units=np.array([8, 2, 4]), tight=np.zeros(3, int), rack=np.zeros(3, int))
+    >>> packed(rooms, 3), packed(rooms, 10)
+    (array([0, 0, 3]), array([8, 2, 0]))
     """
+    take = np.zeros_like(rooms.units)
     if units == 0:
-        return []
-    domain = [room for room in _tightest_rack(rooms, units) if room.units]
-    most_first = sorted(domain, key=lambda room: (-room.tight, -room.units, room.host))
-    filled = accumulate((room.units for room in most_first), initial=0)
-    last = next(
-        n
-        for n, (room, before) in enumerate(zip(most_first, filled, strict=False))
-        if room.units >= units - before
-    )
-    whole, left = most_first[:last], units - sum(room.units for room in most_first[:last])
-    fitting = (room for room in most_first[last:] if room.units >= left)
-    just = min(fitting, key=lambda room: (-room.tight, room.units, room.host))
-    return [*((room, room.units) for room in whole), (just, left)]
+        return take
+    domain = _tightest_rack(rooms, units)
+    most_first = domain[np.lexsort((-rooms.units[domain], -rooms.tight[domain]))]
+    filled = np.cumsum(rooms.units[most_first])
+    last = np.searchsorted(filled, units)
+    whole, others = most_first[:last], most_first[last:]
+    take[whole] = rooms.units[whole]
+    left = units - take.sum()
+    fitting = others[rooms.units[others] >= left]
+    just = fitting[np.lexsort((rooms.units[fitting], -rooms.tight[fitting]))[0]]
+    take[just] = left
+    return take
 
 
-def _tightest_rack(rooms: Sequence[Room], units: int) -> Sequence[Room]:
+def _tightest_rack(rooms: Rooms, units: int) -> Numbers:
     """Return the hosts of the rack that just fits; all hosts if one fits alone, or no rack does."""
-    racks: dict[str, list[Room]] = {}
-    for room in rooms:
-        if room.units >= units:
-            return rooms
-        racks.setdefault(room.rack, []).append(room)
-    sizes = {rack: sum(room.units for room in inside) for rack, inside in racks.items()}
-    fitting = [rack for rack, size in sizes.items() if size >= units]
-    return racks[min(fitting, key=lambda rack: (sizes[rack], rack))] if fitting else rooms
+    sizes = np.bincount(rooms.rack, weights=rooms.units)
+    fitting = np.flatnonzero(sizes >= units)
+    if np.any(rooms.units >= units) or not len(fitting):
+        return np.arange(len(rooms.units))
+    return np.flatnonzero(rooms.rack == fitting[np.argmin(sizes[fitting])])
 
 
-def spread(rooms: Sequence[Room], units: int) -> Take:
+def spread(rooms: Rooms, units: int) -> Numbers:
     """Give every host one group before any gets its second: a lost host takes as little as can be with it.
 
-    >>> rooms = [Room(HostId(name), "", units, 0) for name, units in {"a": 8, "b": 2, "c": 4}.items()]
-    >>> [(room.host, units) for room, units in spread(rooms, 7)]
-    [('a', 3), ('c', 2), ('b', 2)]
+    >>> spread(Rooms(units=np.array([8, 2, 4]), tight=np.zeros(3, int), rack=np.zeros(3, int)), 7)
+    array([3, 2, 2])
     """
-    order = sorted(rooms, key=lambda room: (-room.units, room.host))
-    level, left, served = 0, units, 0
-    while left > 0:
-        level += 1
-        open_ = sum(room.units >= level for room in order)
-        served, left = min(open_, left), left - open_
-    return [
-        (room, min(room.units, level - (position >= served)))
-        for position, room in enumerate(order)
-        if min(room.units, level - (position >= served)) > 0
-    ]
+    full_rounds = bisect_left(
+        range(1, units + 1), units, key=lambda each: int(np.minimum(rooms.units, each).sum())
+    )
+    take = np.minimum(rooms.units, full_rounds)
+    most_first = np.argsort(-rooms.units, kind="stable")
+    take[most_first[: units - take.sum()]] += 1
+    return take
 
 
 POLICIES: Mapping[str, Policy] = {"packed": packed, "spread": spread}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tritium.assign.index import Entry, Index
-from tritium.assign.layout import Shape
 from tritium.assign.policies import Policy
-from tritium.assign.rooms import Spot, keep_apart, spots_for
+from tritium.assign.rooms import keep_apart, space_for
 from tritium.assign.rules import Lack, lack
 from tritium.assign.shares import left_of
 from tritium.assign.types import Reason, Request
@@ -22,18 +21,18 @@ _NAMED = 3
 def why_not(index: Index, request: Request, policy: Policy) -> tuple[Reason, ...]:
     """Return everything that stands in a request's way, ordered by how close it came."""
     reasons = list(_room_reasons(index, request, policy))
-    for (shape, _), entries in index.buckets.items():
-        for entry in entries:
-            reasons += _device_reasons(shape, entry, request)
+    for entry in index.entries:
+        reasons += _device_reasons(entry, request)
     return tuple(
         sorted(reasons, key=lambda reason: (reason.short, reason.where, reason.rule, reason.sentence))
     )
 
 
-def _device_reasons(shape: Shape, entry: Entry, request: Request) -> Iterator[Reason]:
+def _device_reasons(entry: Entry, request: Request) -> Iterator[Reason]:
     """Yield one reason per pool and rule, and per text of it: devices with the same lack share a sentence."""
     if request.devices_each == 0:
         return
+    shape, _ = entry.bucket
     lacking: dict[tuple[str, Lack], list[Uuid]] = {}
     for position, device in enumerate(entry.devices):
         why = lack(shape.kinds[position], request) or _not_now(entry, device, request)
@@ -71,34 +70,40 @@ def _not_now(entry: Entry, device: Device, request: Request) -> Lack | None:
 
 def _room_reasons(index: Index, request: Request, policy: Policy) -> Iterator[Reason]:
     """Yield where Spark's seats lack devices, and what the whole request lacks."""
-    spots = spots_for(index, request)
-    yield from (_seats_short(spot, request) for spot in spots if not spot.seats_fit)
-    room = {spot.entry.id: spot.seated for spot in spots if spot.seated}
-    seated = sum(room.values())
+    space = space_for(index, request)
+    for entry, bucket, seated, fit in zip(
+        index.entries, index.bucket_of.tolist(), space.seated.tolist(), space.seats_fit.tolist(), strict=True
+    ):
+        if not fit:
+            yield _seats_short(entry, seated, space.usable[bucket].bit_count(), request)
+    seated = int(space.seated.sum())
     if request.members < seated:
         sentence = f"{request.members} members asked, but Spark started {seated} tasks for them"
         yield Reason(rule="seats", where="", sentence=sentence)
-    for one in keep_apart([spot.room for spot in spots], request.apart, policy):
-        room[one.host] = room.get(one.host, 0) + one.units * request.group
-    short = request.members - sum(room.values())
+    units = keep_apart(space.rooms, request.apart, policy).units
+    room = (space.seated + units * request.group).tolist()
+    short = request.members - sum(room)
     if short > 0:
-        most = sorted(room, key=lambda host: (-room[host], host))
-        named = ", ".join(f"{host} {room[host]}" for host in most[:_NAMED]) or "no host"
-        more = f" and {len(most) - _NAMED} hosts more" if len(most) > _NAMED else ""
-        sentence = f"{_asked(request)}, room for {sum(room.values())} ({named}{more})"
+        sentence = f"{_asked(request)}, room for {sum(room)} ({_most(index, room)})"
         yield Reason(rule="count", where="", sentence=sentence, short=short / request.members)
     elif request.apart is not None:
         sentence = f"Spark's tasks put two groups on one {request.apart}"
         yield Reason(rule="apart", where="", sentence=sentence)
 
 
-def _seats_short(spot: Spot, request: Request) -> Reason:
-    usable = spot.usable.bit_count()
+def _most(index: Index, room: Sequence[int]) -> str:
+    """Name the hosts with most room, and count the others."""
+    hosts = sorted(zip(room, index.entries, strict=True), key=lambda host: -host[0])
+    named = ", ".join(f"{entry.id} {count}" for count, entry in hosts[:_NAMED]) or "no host"
+    return named + (f" and {len(hosts) - _NAMED} hosts more" if len(hosts) > _NAMED else "")
+
+
+def _seats_short(entry: Entry, seated: int, usable: int, request: Request) -> Reason:
     return Reason(
         rule="seats",
-        where=spot.entry.id,
-        sentence=f"Spark started {spot.seated} tasks here: {_asked(request)}, {usable} usable devices",
-        short=max(0.0, 1 - usable / (spot.seated * max(1, request.devices_each))),
+        where=entry.id,
+        sentence=f"Spark started {seated} tasks here: {_asked(request)}, {usable} usable devices",
+        short=max(0.0, 1 - usable / (seated * max(1, request.devices_each))),
     )
 
 

@@ -62,7 +62,7 @@ def drain_for(snapshot: Snapshot | Index, request: Request, policy: str = "packe
 
 def _by_closeness(index: Index) -> list[_Holding]:
     """Return all holdings, those on the hosts with most free devices first."""
-    free = {entry.id: mask.bit_count() for (_, mask), entries in index.buckets.items() for entry in entries}
+    free = {entry.id: entry.bucket[1].bit_count() for entry in index.entries}
     holdings = {
         _Holding(host.id, device, holder, share)
         for host in index.snapshot.hosts
