@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tritium_discovery import claims, holds
+    from tritium_discovery import claims, drain, holds
     from tritium_discovery.claims import Claim, ClaimedDevice
     from tritium_discovery.device import Device, HostId, Inventory, Link, LinkKind, Origin, Uuid
     from tritium_discovery.errors import (
@@ -75,6 +75,7 @@ __all__ = [
     "ancestors",
     "claims",
     "discover",
+    "drain",
     "holds",
     "host_lock",
     "state_directory",

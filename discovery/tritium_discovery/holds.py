@@ -20,7 +20,7 @@ from tritium_discovery.errors import BadState, DeviceHeld
 from tritium_discovery.observation import Uuid
 from tritium_discovery.state import host_lock, open_plain
 
-__all__ = ["Hold", "Holder", "adopt", "held", "take"]
+__all__ = ["Hold", "Holder", "adopt", "held", "hold_file", "take"]
 
 _PREFIX = "hold-"
 _LOCK_TIMEOUT_S = 10.0
@@ -40,6 +40,8 @@ class Holder(NamedTuple):
     """E.g. ``rank 0 of gang 7c1e``."""
     since: float
     """Seconds since the epoch."""
+    drain_s: float | None = None
+    """Seconds in which it gives the device up when it is asked to (`drain`); ``None``: it never does."""
 
     def __str__(self) -> str:
         return f"{self.what} (pid {self.pid})" if self.pid else self.what
@@ -85,7 +87,7 @@ def take(uuids: Sequence[Uuid], *, what: str, directory: Path) -> Hold:
     try:
         with host_lock(directory, timeout_s=_LOCK_TIMEOUT_S):
             for uuid in uuids:
-                fileno = open_plain(_path(directory, uuid), os.O_RDWR, mode=0o666)
+                fileno = open_plain(hold_file(directory, uuid), os.O_RDWR, mode=0o666)
                 opened.append(fileno)
                 _lock_or_raise(fileno, uuid)
             adopt(opened, what=what)
@@ -96,12 +98,17 @@ def take(uuids: Sequence[Uuid], *, what: str, directory: Path) -> Hold:
     return Hold(uuids, opened)
 
 
-def adopt(filenos: Sequence[int], *, what: str) -> None:
-    """Write this process into the held descriptors as their holder, e.g. a rank that inherited them."""
-    note = {"pid": os.getpid(), "user": _user(), "what": what[:_MOST_WORDS], "since": time.time()}
-    text = json.dumps(note).encode()
+def adopt(filenos: Sequence[int], *, what: str, drain_s: float | None = None) -> float:
+    """Write this process into the held descriptors as their holder, e.g. a rank that inherited them.
+
+    Returns the moment from which it holds them, which is in its note.
+    """
+    since = time.time()
+    note = {"pid": os.getpid(), "user": _user(), "what": what[:_MOST_WORDS], "since": since}
+    text = json.dumps({**note, "drain_s": drain_s}).encode()
     for fileno in filenos:
         os.pwrite(fileno, text.ljust(_MOST_BYTES), 0)
+    return since
 
 
 def held(directory: Path) -> Mapping[Uuid, Holder]:
@@ -124,7 +131,12 @@ def held(directory: Path) -> Mapping[Uuid, Holder]:
     return found
 
 
-def _path(directory: Path, uuid: Uuid) -> Path:
+def hold_file(directory: Path, uuid: Uuid) -> Path:
+    """Where the hold of a device lives: its lock, its holder's note, and what its holder is asked.
+
+    Raises:
+        BadState: that is no UUID.
+    """
     if not uuid.replace("-", "").isalnum():
         raise BadState(f"{uuid!r} is no device UUID")
     return directory / f"{_PREFIX}{uuid}"
@@ -147,10 +159,15 @@ def _read(fileno: int) -> Holder:
     """The note in a hold file; anybody may have written it, so anything may be in it."""
     try:
         note = json.loads(os.pread(fileno, _MOST_BYTES, 0))
+        drain_s = note.get("drain_s")
         return Holder(
-            pid=int(note["pid"]), user=str(note["user"]), what=str(note["what"]), since=float(note["since"])
+            pid=int(note["pid"]),
+            user=str(note["user"]),
+            what=str(note["what"]),
+            since=float(note["since"]),
+            drain_s=None if drain_s is None else float(drain_s),
         )
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return _UNKNOWN
 
 
