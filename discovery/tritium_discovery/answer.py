@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from tritium_discovery import claims, isolate
-from tritium_discovery.environment import warnings
+from tritium_discovery.environment import closed, warnings
 from tritium_discovery.errors import DiscoveryError
 from tritium_discovery.inventory import Seen
 from tritium_discovery.look import Discovery, understand
@@ -42,6 +42,8 @@ def answer(environ: Mapping[str, str], asked: isolate.Asked) -> str:
     machine = observation.machine
     if machine is not None:
         _say(f"these devices are emulated (TRITIUM_MACHINE={machine})")
+    if observation.refused:
+        _say(closed(observation.refused))
     if owner is None:
         _say("no JVM above this process, so nothing is claimed: others may be told the same devices")
         devices = choose(judge(found.devices, settings, claimed={}, held={}), amount)

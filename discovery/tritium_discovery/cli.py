@@ -14,7 +14,7 @@ import click
 from tritium_discovery import claims, holds, matrix, validate
 from tritium_discovery.device import Device, Inventory, Link, Uuid
 from tritium_discovery.doctor import examine
-from tritium_discovery.environment import environment, warnings
+from tritium_discovery.environment import closed, environment, warnings
 from tritium_discovery.errors import DiscoveryError, Refused
 from tritium_discovery.look import Discovery, look, published
 from tritium_discovery.selection import choose, judge
@@ -243,6 +243,8 @@ def _inventory(settings: Settings, *, output: str = "table") -> Inventory:
 def _public(found: Discovery, *, output: str) -> Inventory:
     """What there is; an emulated table says so in its first line, a comment to shells (JSON has a field)."""
     inventory = published(found)
+    if found.observation.refused:
+        _say(closed(found.observation.refused))
     if inventory.machine is not None and output == "table":
         click.echo(f"# emulated machine {inventory.machine}: no real device")
     return inventory

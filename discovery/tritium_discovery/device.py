@@ -73,7 +73,7 @@ class Device:
     mig_profile: str | None = None
     """For a MIG instance its profile, e.g. ``1g.5gb``."""
     processes: tuple[int, ...] = ()
-    """Pids of the compute processes that NVML sees on its card, in the host's numbering."""
+    """Pids of the compute processes that NVML sees on it, in the host's numbering."""
     troubles: tuple[str, ...] = ()
     """Why it must not be used, a sentence each; empty means healthy."""
 

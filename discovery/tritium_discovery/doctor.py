@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from tritium_discovery import claims, holds
+from tritium_discovery.environment import closed
 from tritium_discovery.errors import BadSetting, DiscoveryError
+from tritium_discovery.failure import LOST
 from tritium_discovery.look import Discovery, look
 from tritium_discovery.observation import Failed
 from tritium_discovery.process import nearest_jvm
@@ -115,6 +117,8 @@ def _driver(settings: Settings) -> Iterator[Check]:
         yield _note(
             "PCI bus", f"NVML does not list {', '.join(observation.unseen)}: not this container's, or lost"
         )
+    if observation.refused:
+        yield _note("permissions", closed(observation.refused))
     yield from _devices(seen)
 
 
@@ -137,10 +141,17 @@ def _devices(seen: Discovery) -> Iterator[Check]:
         str(reading)
         for card in seen.observation.cards
         for reading in (card.recovery, card.processes, card.temperature_c)
-        if isinstance(reading, Failed)
+        if isinstance(reading, Failed) and reading.code not in LOST
     }
     for text in sorted(failed):
         yield _note("readings", f"{text}: rules that need it are silent")
+    asleep = sum(card.persistence is False for card in seen.observation.cards)
+    if asleep:
+        yield _note(
+            "persistence",
+            f"off on {asleep} of {len(seen.observation.cards)} cards, so each run pays 1 to 3 s to wake one: "
+            "start nvidia-persistenced, or nvidia-smi -pm 1",
+        )
 
 
 def _spark(settings: Settings, environ: Mapping[str, str], cwd: Path) -> Iterator[Check]:

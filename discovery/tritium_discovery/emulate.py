@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from tritium_discovery.failure import UNKNOWN_TO_DRIVER, error_text, no_cards, startup_failure
+from tritium_discovery.failure import (
+    NO_PERMISSION,
+    NOT_SUPPORTED,
+    UNKNOWN_TO_DRIVER,
+    error_text,
+    no_cards,
+    startup_failure,
+)
 from tritium_discovery.machine import Machine, MachineCard
 from tritium_discovery.observation import (
     Ancestor,
@@ -27,7 +34,8 @@ from tritium_discovery.observation import (
 __all__ = ["ancestor", "linked", "nvlinks", "observe"]
 
 _T = TypeVar("_T")
-_NOT_SUPPORTED, _LOST = 3, 15
+_LOST = 15
+_PROCESSES = "nvmlDeviceGetComputeRunningProcesses"
 
 
 def observe(machine: Machine, *, topology: bool) -> Observation:
@@ -41,18 +49,26 @@ def observe(machine: Machine, *, topology: bool) -> Observation:
         raise startup_failure("nvmlInit", machine.init, pci=on_bus)
     for call in machine.hang:
         _hang(call)
-    if not machine.cards:
-        raise no_cards(pci=machine.unseen)
-    order = machine.order or range(len(machine.cards))
+    listed = [machine.cards[at] for at in machine.order or range(len(machine.cards))]
+    found = [(index, card, _Reader(machine, card)) for index, card in enumerate(listed)]
+    mine = [(index, card, read) for index, card, read in found if not read.refused]
+    refused = len(found) - len(mine)
+    if not mine:
+        raise no_cards(pci=machine.unseen, refused=refused)
+    cards = tuple(_card(card, index, read) for index, card, read in mine)
+    named = [
+        (card, read) for (_, card, read), seen in zip(mine, cards, strict=True) if seen.pci_bus_id == card.bus
+    ]
     return Observation(
         origin="emulated",
         machine=machine.name,
         driver=machine.driver,
         nvml=machine.nvml,
         cuda=machine.cuda,
-        cards=tuple(_card(machine, machine.cards[at], index) for index, at in enumerate(order)),
+        cards=cards,
         unseen=machine.unseen,
-        topology=_topology(machine) if topology else None,
+        refused=refused,
+        topology=_topology(machine, named) if topology else None,
     )
 
 
@@ -62,68 +78,85 @@ def _hang(call: str) -> None:
 
 
 class _Reader:
-    """Answers each call with its value, or with the failure that the machine file asks for."""
+    """Answers each call on a card with its value, or with the failure that the machine file asks for."""
 
     def __init__(self, machine: Machine, card: MachineCard) -> None:
         self._missing = frozenset(machine.missing)
         self._codes: Mapping[str, int] = {**machine.fail, **card.fail}
         self._calls_left = card.lost_after
+        self._handle: Reading[None] = None
         self._handle = self.get("nvmlDeviceGetHandleByIndex", None)
+
+    @property
+    def refused(self) -> bool:
+        """Whether this process may not open the card."""
+        return isinstance(self._handle, Failed) and self._handle.code == NO_PERMISSION
 
     def get(self, call: str, answer: _T, *, code: int = 0) -> Reading[_T]:
         """The answer, or the failure: the card's own ``code`` unless the file has another."""
-        if isinstance(handle := getattr(self, "_handle", None), Failed):
-            return handle  # without a handle there is nothing to ask
+        if isinstance(self._handle, Failed):
+            return self._handle  # without a handle there is nothing to ask
+        return self.part(call, answer, code=self._codes.get(call, code))
+
+    def part(self, call: str, answer: _T, *, code: int = 0) -> Reading[_T]:
+        """The same of an instance, which is lost with its card and has no other fault of its card's."""
         self._calls_left -= 1
         if self._calls_left < 0:
             code = _LOST
         elif call in self._missing:
             code = UNKNOWN_TO_DRIVER
-        else:
-            code = self._codes.get(call, code)
         return Failed(call=call, code=code, text=error_text(code)) if code else answer
 
 
-def _card(machine: Machine, card: MachineCard, index: int) -> Card:
-    read = _Reader(machine, card)  # in the order of the calls of `nvml`, as a card may be lost in between
+def _card(card: MachineCard, index: int, read: _Reader) -> Card:
+    """The calls of `nvml`, in its order, as a card may be lost in between."""
     old = card.capability < (8, 0)
     mig = read.get(
         "nvmlDeviceGetMigMode",
         MigMode(current=card.mig, pending=card.mig_pending),
-        code=_NOT_SUPPORTED if old else 0,
+        code=NOT_SUPPORTED if old else 0,
     )
-    not_virtual = _NOT_SUPPORTED if card.vgpu else 0
+    not_virtual = NOT_SUPPORTED if card.vgpu else 0
+    uuid = read.get("nvmlDeviceGetUUID", card.uuid)
+    bus = read.get("nvmlDeviceGetPciInfo", card.bus)
+    numa = card.numa if card.numa >= 0 else None  # so says the kernel too, of a card whose bus id is known
+    numa_known, cpus_known = (None, "") if isinstance(bus, Failed) else (numa, card.cpus)
     return Card(
         number=index,
-        uuid=read.get("nvmlDeviceGetUUID", card.uuid),
-        pci_bus_id=read.get("nvmlDeviceGetPciInfo", card.bus),
+        uuid=uuid,
+        pci_bus_id=bus,
         product=read.get("nvmlDeviceGetName", card.product),
         memory=read.get(
-            "nvmlDeviceGetMemoryInfo", _memory(card), code=_NOT_SUPPORTED if card.memory_mib is None else 0
+            "nvmlDeviceGetMemoryInfo", _memory(card), code=NOT_SUPPORTED if card.memory_mib is None else 0
         ),
         capability=read.get("nvmlDeviceGetCudaComputeCapability", card.capability),
-        numa_node=value(read.get("nvmlDeviceGetMemoryAffinity", card.numa if card.numa >= 0 else None), None),
-        cpus=value(read.get("nvmlDeviceGetCpuAffinity", card.cpus), ""),
+        numa_node=value(read.get("nvmlDeviceGetMemoryAffinity", numa), numa_known),
+        cpus=value(read.get("nvmlDeviceGetCpuAffinity", card.cpus), cpus_known),
         mig=mig,
-        instances=_instances(card) if isinstance(mig, MigMode) and mig.current else (),
-        processes=read.get(
-            "nvmlDeviceGetComputeRunningProcesses",
-            tuple(Process(pid=pid, used_mib=None) for pid in card.processes),
-        ),
+        instances=tuple(_instances(card, read)) if isinstance(mig, MigMode) and mig.current else (),
+        processes=read.get(_PROCESSES, _processes(_pids_of_all(card))),
         ecc_errors=read.get("nvmlDeviceGetTotalEccErrors", card.ecc_errors, code=not_virtual),
         remapped=read.get(
             "nvmlDeviceGetRemappedRows",
             Remapped(*card.remapped),
-            code=_NOT_SUPPORTED if old else 0,
+            code=NOT_SUPPORTED if old else 0,
         ),
         retirement_pending=read.get(
             "nvmlDeviceGetRetiredPagesPendingStatus",
             card.retirement_pending,
-            code=not_virtual if old else _NOT_SUPPORTED,
+            code=not_virtual if old else NOT_SUPPORTED,
         ),
         recovery=read.get("nvmlDeviceGetFieldValues", card.recovery),
-        temperature_c=read.get("nvmlDeviceGetTemperature", card.temperature_c, code=not_virtual),
+        temperature_c=_temperature(card, read, not_virtual),
+        persistence=read.get("nvmlDeviceGetPersistenceMode", card.persistence),
     )
+
+
+def _temperature(card: MachineCard, read: _Reader, code: int) -> Reading[int]:
+    found = read.get("nvmlDeviceGetTemperature", card.temperature_c, code=code)
+    if isinstance(found, Failed) and found.code == UNKNOWN_TO_DRIVER:
+        return read.get("nvmlDeviceGetTemperatureV", card.temperature_c, code=code)
+    return found
 
 
 def _memory(card: MachineCard) -> Memory:
@@ -131,27 +164,62 @@ def _memory(card: MachineCard) -> Memory:
     return Memory(total_mib=total, free_mib=total - card.used_mib)
 
 
-def _instances(card: MachineCard) -> tuple[Instance, ...]:
-    return tuple(
-        Instance(
-            uuid=part.uuid,
-            product=f"{card.product} MIG {part.profile}",
-            memory=Memory(total_mib=part.memory_mib, free_mib=part.memory_mib),
-            gpu_instance=part.slot + 7,
-            compute_instance=0,
-        )
-        for part in card.instances
-    )
+def _processes(pids: Sequence[int]) -> tuple[Process, ...]:
+    return tuple(Process(pid=pid, used_mib=None) for pid in pids)
 
 
-def _topology(machine: Machine) -> Topology:
-    cards = [card for card in machine.cards if card.lost_after]
-    pairs = [(one, other) for one in cards for other in cards if one.bus < other.bus]
+def _pids_of_all(card: MachineCard) -> list[int]:
+    return [*card.processes, *(pid for part in card.instances for pid in part.processes)]
+
+
+def _instances(card: MachineCard, read: _Reader) -> Iterator[Instance]:
+    ceiling = read.get("nvmlDeviceGetMaxMigDeviceCount", card.mig_max)
+    parts = {part.slot: part for part in card.instances}
+    for slot in range(value(ceiling, 0)):
+        handle = read.get("nvmlDeviceGetMigDeviceHandleByIndex", parts.get(slot))
+        if isinstance(handle, Failed):
+            yield Instance(handle, handle, handle, handle, handle, handle)
+        elif handle is not None:
+            yield Instance(
+                uuid=read.part("nvmlDeviceGetUUID", handle.uuid),
+                product=read.part("nvmlDeviceGetName", f"{card.product} MIG {handle.profile}"),
+                memory=read.part("nvmlDeviceGetMemoryInfo", Memory(handle.memory_mib, handle.memory_mib)),
+                gpu_instance=read.part("nvmlDeviceGetGpuInstanceId", slot + 7),
+                compute_instance=read.part("nvmlDeviceGetComputeInstanceId", 0),
+                processes=read.part(_PROCESSES, _processes(handle.processes)),
+            )
+
+
+def _topology(machine: Machine, cards: Sequence[tuple[MachineCard, _Reader]]) -> Topology:
+    named = sorted(cards, key=lambda pair: pair[0].bus)
+    ancestors: dict[tuple[str, str], Ancestor] = {}
+    connected: dict[tuple[str, str], bool] = {}
+    for place, (one, read) in enumerate(named):
+        for other, _ in named[place + 1 :]:
+            level = read.get("nvmlDeviceGetTopologyCommonAncestor", ancestor(one.pcie, other.pcie))
+            if not isinstance(level, Failed):
+                ancestors[one.bus, other.bus] = level
+            status = read.get("nvmlDeviceGetP2PStatus", linked(machine, one, other))
+            if not isinstance(status, Failed):
+                connected[one.bus, other.bus] = status
+    buses = [card.bus for card, _ in named]
     return Topology(
-        ancestors={(one.bus, other.bus): ancestor(one.pcie, other.pcie) for one, other in pairs},
-        nvlinks={card.bus: nvlinks(machine, card) for card in cards},
-        p2p_nvlink={(one.bus, other.bus): linked(machine, one, other) for one, other in pairs},
+        ancestors=ancestors,
+        nvlinks={card.bus: tuple(_nvlinks(machine, card, read, buses)) for card, read in named},
+        p2p_nvlink=connected,
     )
+
+
+def _nvlinks(machine: Machine, card: MachineCard, read: _Reader, buses: Sequence[str]) -> Iterator[NvLink]:
+    """The card's links as far as its driver tells of them."""
+    if card.vgpu or isinstance(read.get("nvmlDeviceGetNvLinkState", None), Failed):
+        return
+    far = not isinstance(read.get("nvmlDeviceGetNvLinkRemotePciInfo", None), Failed)
+    kind = not isinstance(read.get("nvmlDeviceGetNvLinkRemoteDeviceType", None), Failed)
+    for link in nvlinks(machine, card):
+        to_switch = link.to_switch if kind else far and link.remote_bus_id not in buses
+        if to_switch or far:
+            yield NvLink(remote_bus_id=link.remote_bus_id if far else "", to_switch=to_switch)
 
 
 def ancestor(one: str, other: str) -> Ancestor:

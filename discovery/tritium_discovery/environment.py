@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from tritium_discovery.device import Device
     from tritium_discovery.inventory import Seen
 
-__all__ = ["environment", "warnings"]
+__all__ = ["closed", "environment", "warnings"]
 
 
 def environment(devices: Sequence[Device]) -> Mapping[str, str]:
@@ -18,6 +18,17 @@ def environment(devices: Sequence[Device]) -> Mapping[str, str]:
         "CUDA_VISIBLE_DEVICES": ",".join(device.uuid for device in devices),
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
     }
+
+
+def closed(count: int) -> str:
+    """What is said of cards of the host that NVML counts and this process may not open.
+
+    >>> closed(1)
+    '1 more GPU(s) of this host may not be opened from here (device cgroup), and have no address'
+    """
+    return (
+        f"{count} more GPU(s) of this host may not be opened from here (device cgroup), and have no address"
+    )
 
 
 def warnings(devices: Sequence[Device | Seen], *, device_order: str) -> tuple[str, ...]:

@@ -19,16 +19,31 @@ from tritium_discovery.errors import (
     UnseenDevice,
 )
 
-__all__ = ["LOST", "NOT_SUPPORTED", "UNKNOWN_TO_DRIVER", "error_text", "no_cards", "startup_failure"]
+__all__ = [
+    "BROKEN",
+    "LOST",
+    "NOT_SUPPORTED",
+    "NO_PERMISSION",
+    "UNKNOWN",
+    "UNKNOWN_TO_DRIVER",
+    "error_text",
+    "no_cards",
+    "startup_failure",
+]
 
 NOT_SUPPORTED = 3
 """NVML_ERROR_NOT_SUPPORTED: this card has no such thing; no fault."""
 UNKNOWN_TO_DRIVER = 13
 """NVML_ERROR_FUNCTION_NOT_FOUND: the driver is older than the call; no fault."""
+NO_PERMISSION = 4
+"""NVML_ERROR_NO_PERMISSION: not for this user, or not for this container."""
 LOST = frozenset({15, 16, 28})
 """GPU is lost, reset required, and (28) GPU not found: the card does not answer."""
+BROKEN = frozenset({10, 11, 14, 999})
+"""Timeout, interrupt issue, corrupted infoROM, "an internal driver error": no card that is well says so."""
 
-_UNKNOWN = 999
+UNKNOWN = 999
+"""NVML_ERROR_UNKNOWN: "an internal driver error occurred"."""
 
 _TEXTS: Mapping[int, str] = MappingProxyType(
     {
@@ -67,10 +82,11 @@ def error_text(code: int) -> str:
     return _TEXTS.get(code, "Unknown Error")
 
 
-def startup_failure(call: str, code: int, *, pci: Sequence[str]) -> DiscoveryError:
+def startup_failure(call: str, code: int, *, pci: Sequence[str], loading: str = "") -> DiscoveryError:
     """The failure that a code of ``nvmlInit`` (or of the count after it) stands for, with its remedy.
 
     ``pci`` are the NVIDIA GPUs on the PCI bus: a driver that is missing where a GPU is, is a fault.
+    ``loading`` is what the loader says against a library that is there and of no use.
     """
     seen = (
         f"{len(pci)} NVIDIA GPU(s) on the PCI bus ({', '.join(pci)})"
@@ -79,8 +95,9 @@ def startup_failure(call: str, code: int, *, pci: Sequence[str]) -> DiscoveryErr
     )
     match code:
         case 12:
+            what = f"cannot be loaded ({loading})" if loading else "is not to be found"
             return NoLibrary(
-                f"libnvidia-ml.so.1 is not to be found, with {seen}: install the NVIDIA driver, "
+                f"libnvidia-ml.so.1 {what}, with {seen}: install the NVIDIA driver, "
                 "or start the container with the NVIDIA runtime"
             )
         case 9:
@@ -98,18 +115,27 @@ def startup_failure(call: str, code: int, *, pci: Sequence[str]) -> DiscoveryErr
         case _:
             hint = (
                 "; in a container restart it: a reload of systemd takes its devices away"
-                if code == _UNKNOWN
+                if code == UNKNOWN
                 else ""
             )
             return DriverError(f"{call} failed: {error_text(code)} (NVML error {code}), with {seen}{hint}")
 
 
-def no_cards(*, pci: Sequence[str]) -> DiscoveryError:
+def no_cards(*, pci: Sequence[str], refused: int = 0) -> DiscoveryError:
     """What it means that a driver started and lists no card, with these NVIDIA GPUs on the PCI bus.
+
+    ``refused`` are the cards that it counts and that this process may not open.
 
     >>> no_cards(pci=()).exit_code, no_cards(pci=["00000000:07:00.0"]).exit_code
     (15, 16)
+    >>> no_cards(pci=["00000000:07:00.0"], refused=1).exit_code
+    13
     """
+    if refused:
+        return NoPermission(
+            f"NVML counts {refused} GPU(s) and this process may open none of them: check the rights on "
+            "/dev/nvidia* and the device cgroup that YARN, Slurm or the container put it in"
+        )
     if not pci:
         return NoDevice("the NVIDIA driver works and this host has no NVIDIA GPU")
     return UnseenDevice(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from tritium_discovery.failure import LOST, NOT_SUPPORTED, UNKNOWN_TO_DRIVER
-from tritium_discovery.observation import Card, Failed, Memory, MigMode, Remapped, value
+from tritium_discovery.failure import BROKEN, LOST, NOT_SUPPORTED, UNKNOWN_TO_DRIVER
+from tritium_discovery.observation import Card, Failed, Memory, MigMode, Reading, Remapped, value
 from tritium_discovery.settings import Limits
 
 __all__ = ["RULES", "Rule", "troubles"]
@@ -21,6 +21,9 @@ _RECOVERY: Mapping[int, str] = MappingProxyType(
         2: "a reboot of the node",
         3: "draining its peer-to-peer traffic",
         4: "draining and a reset",
+        5: "a recovery of the IMEX domain",
+        6: "a reset of the PCI bus",
+        7: "a reboot of the system",
     }
 )
 
@@ -31,14 +34,14 @@ def _lost(card: Card, _: Limits) -> str | None:
     NVML_ERROR_RESET_REQUIRED: "the GPU requires a reset before it can be used again".
     https://docs.nvidia.com/deploy/nvml-api/group__nvmlDeviceEnumvs.html
     """
-    for reading in (card.uuid, card.pci_bus_id, card.product, card.memory, card.temperature_c):
+    for reading in (card.uuid, card.pci_bus_id, card.product, card.memory, *_judged(card)):
         if isinstance(reading, Failed) and reading.code in LOST:
             return f"the card does not answer ({reading}): see dmesg for its Xid, reset it or reboot"
     return None
 
 
 def _unreadable(card: Card, _: Limits) -> str | None:
-    """A card without UUID, bus id or memory size cannot be told apart or judged.
+    """A card without UUID, bus id or memory size cannot be told apart, one without readings not judged.
 
     Memory may be refused by design: NOT_SUPPORTED on unified-memory parts, NO_PERMISSION for the parent
     of MIG instances. https://docs.nvidia.com/deploy/nvml-api/group__nvmlDeviceQueries.html
@@ -54,7 +57,20 @@ def _unreadable(card: Card, _: Limits) -> str | None:
         and not mig
     ):
         return f"its memory cannot be read: {memory}"
-    return None
+    broken = next((one for one in _judged(card) if isinstance(one, Failed) and one.code in BROKEN), None)
+    return None if broken is None else f"its state cannot be read: {broken}"
+
+
+def _judged(card: Card) -> tuple[Reading[object], ...]:
+    """What else rules and choice rest on; not the recovery action, of which old drivers know nothing."""
+    return (
+        card.mig,
+        card.processes,
+        card.ecc_errors,
+        card.remapped,
+        card.retirement_pending,
+        card.temperature_c,
+    )
 
 
 def _ecc(card: Card, limits: Limits) -> str | None:

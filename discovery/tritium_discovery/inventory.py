@@ -7,7 +7,18 @@ from typing import NamedTuple
 from tritium_discovery.errors import Undecidable
 from tritium_discovery.failure import NOT_SUPPORTED
 from tritium_discovery.health import troubles
-from tritium_discovery.observation import Card, Failed, Instance, Memory, MigMode, Observation, Uuid, value
+from tritium_discovery.observation import (
+    Card,
+    Failed,
+    Instance,
+    Memory,
+    MigMode,
+    Observation,
+    Process,
+    Reading,
+    Uuid,
+    value,
+)
 from tritium_discovery.settings import Settings
 
 __all__ = ["Seen", "generation", "seen"]
@@ -88,8 +99,12 @@ def _whole(card: Card, settings: Settings, memory_mib: int) -> Seen:
         parent=None,
         mig_profile=None,
         troubles=troubles(card, settings.limits),
-        processes=tuple(process.pid for process in value(card.processes, ())),
+        processes=_pids(card.processes, ()),
     )
+
+
+def _pids(processes: Reading[tuple[Process, ...]], otherwise: tuple[int, ...]) -> tuple[int, ...]:
+    return otherwise if isinstance(processes, Failed) else tuple(process.pid for process in processes)
 
 
 def _part(whole: Seen, part: Instance, slot: int) -> Seen:
@@ -105,6 +120,7 @@ def _part(whole: Seen, part: Instance, slot: int) -> Seen:
         free_mib=memory.free_mib,
         parent=whole.uuid,
         mig_profile=product.partition(" MIG ")[2] or None,
+        processes=_pids(part.processes, whole.processes),
         troubles=whole.troubles + lost,
     )
 

@@ -30,6 +30,8 @@ class MachineInstance:
     """E.g. ``1g.5gb``."""
     memory_mib: int
     uuid: str
+    processes: tuple[int, ...] = ()
+    """Pids of its compute processes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,18 +54,22 @@ class MachineCard:
     """Node, host bridge and switches from the root down, e.g. ``n0/h0/s1``."""
     nvswitch: int = 0
     """How many NVLinks go to NVSwitches."""
+    nvlink_gaps: tuple[int, ...] = ()
+    """Numbers of NVLinks that the card has not, in front of or between those that it has."""
     mig: bool = False
     mig_pending: bool = False
     mig_max: int = 7
     instances: tuple[MachineInstance, ...] = ()
     processes: tuple[int, ...] = ()
-    """Pids of compute processes."""
+    """Pids of compute processes, beside those on its instances."""
     ecc_errors: int = 0
     remapped: tuple[int, int, bool, bool] = (0, 0, False, False)
     """Correctable, uncorrectable, pending, failed."""
     retirement_pending: bool = False
     recovery: int = 0
     temperature_c: int = 35
+    persistence: bool = True
+    """Whether the driver keeps the card awake."""
     vgpu: bool = False
     lost_after: int = _NO_MORE
     """The card is lost from this many NVML calls on it; 0: at once."""
@@ -188,6 +194,7 @@ def _card(item: Typed, machine: str, index: int) -> MachineCard:
         cpus=item.take("cpus", str, ""),
         pcie=item.take("pcie", str, f"n0/h{index}"),
         nvswitch=item.take("nvswitch", int, 0),
+        nvlink_gaps=item.integers("nvlink_gaps"),
         mig=item.take("mig", bool, False),
         mig_pending=item.take("mig_pending", bool, item.data.get("mig", False) is True),
         mig_max=item.take("mig_max", int, 7),
@@ -195,12 +202,13 @@ def _card(item: Typed, machine: str, index: int) -> MachineCard:
             _instance(item.child(part, f"{item.at}.instances[{place}]"), machine, index)
             for place, part in enumerate(item.sequence("instances", ()))
         ),
-        processes=tuple(item.integers("processes")),
+        processes=item.integers("processes"),
         ecc_errors=item.take("ecc_errors", int, 0),
         remapped=_remapped(item),
         retirement_pending=item.take("retirement_pending", bool, False),
         recovery=item.take("recovery", int, 0),
         temperature_c=item.take("temperature_c", int, 35),
+        persistence=item.take("persistence", bool, True),
         vgpu=item.take("vgpu", bool, False),
         lost_after=item.take("lost_after", int, _NO_MORE),
         fail=item.codes("fail"),
@@ -228,6 +236,7 @@ def _instance(item: Typed, machine: str, card: int) -> MachineInstance:
         profile=item.take("profile", str, "1g.5gb"),
         memory_mib=item.take("memory_mib", int, 4864),
         uuid=item.take("uuid", str, _uuid("MIG", machine, card * 100 + slot)),
+        processes=item.integers("processes"),
     )
     item.finish()
     return instance

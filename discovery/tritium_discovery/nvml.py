@@ -6,7 +6,9 @@ only in the short-lived child of `isolate`: state of a driver does not survive a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ctypes
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pynvml
 
 from tritium_discovery.boot import boot_id
 from tritium_discovery.errors import DriverError
-from tritium_discovery.failure import no_cards, startup_failure
+from tritium_discovery.failure import NO_PERMISSION, UNKNOWN_TO_DRIVER, no_cards, startup_failure
 from tritium_discovery.nvml_call import bus_of, error_words, mapped, read
 from tritium_discovery.nvml_processes import processes
 from tritium_discovery.nvml_wiring import topology as topology_of
@@ -30,7 +32,7 @@ from tritium_discovery.observation import (
     Remapped,
     key_of,
 )
-from tritium_discovery.sysfs import NVIDIA, accelerators
+from tritium_discovery.sysfs import NVIDIA, PciDevice, accelerators
 
 __all__ = ["observe"]
 
@@ -52,14 +54,15 @@ def observe(*, topology: bool, known: Key | None, sysfs: Path) -> Observation:
         raise DriverError(
             f"{pynvml.__file__} is not NVIDIA's binding: pip install nvidia-ml-py, and no other pynvml"
         )
-    pci = tuple(device.bus_id for device in accelerators(sysfs) if device.vendor == NVIDIA)
-    count = _start(pci)
-    if not count:
-        raise no_cards(pci=pci)
+    pci = {device.bus_id: device for device in accelerators(sysfs) if device.vendor == NVIDIA}
+    count = _start(tuple(pci))
     driver = read("nvmlSystemGetDriverVersion")
-    handles, cards = _cards(count, driver)
+    handles, cards = _cards(count, driver, pci)
+    refused = count - len(cards)
+    if not cards:
+        raise no_cards(pci=tuple(pci), refused=refused)
     listed = {card.pci_bus_id for card in cards}
-    unread = sum(isinstance(card.pci_bus_id, Failed) for card in cards)
+    unread = refused + sum(isinstance(card.pci_bus_id, Failed) for card in cards)
     unseen = tuple(bus for bus in pci if bus not in listed)
     cuda = read("nvmlSystemGetCudaDriverVersion")
     observation = Observation(
@@ -69,21 +72,33 @@ def observe(*, topology: bool, known: Key | None, sysfs: Path) -> Observation:
         cuda=mapped(cuda, lambda number: f"{number // 1000}.{number % 1000 // 10}"),
         cards=cards,
         unseen=unseen if len(unseen) > unread else (),
+        refused=refused,
     )
     if not topology or key_of(observation, boot_id()) == known:
         return observation
     return observation._replace(topology=topology_of(cards, handles))
 
 
-def _cards(count: int, driver: Reading[str]) -> tuple[list[Reading[Any]], tuple[Card, ...]]:
-    """All cards, each once: indices may be dealt anew between two calls (``nvmlDeviceGetHandleByIndex``)."""
+def _cards(
+    count: int, driver: Reading[str], pci: Mapping[str, PciDevice]
+) -> tuple[list[Reading[Any]], tuple[Card, ...]]:
+    """All cards that this process may open, each once: indices may be dealt anew between two calls.
+
+    ``nvmlDeviceGetCount`` counts the others too ("even if nvmlDeviceGetHandleByIndex_v2 returns
+    NVML_ERROR_NO_PERMISSION for such device"), and CUDA does not.
+    """
     for _ in range(_TRIES):
-        handles = [read("nvmlDeviceGetHandleByIndex", index) for index in range(count)]
-        cards = tuple(_card(index, handle, driver) for index, handle in enumerate(handles))
+        found = {index: read("nvmlDeviceGetHandleByIndex", index) for index in range(count)}
+        mine = {index: handle for index, handle in found.items() if not _refused(handle)}
+        cards = tuple(_card(index, handle, driver, pci) for index, handle in mine.items())
         known = [card.uuid for card in cards if isinstance(card.uuid, str)]
         if len(set(known)) == len(known):
-            return handles, cards
+            return list(mine.values()), cards
     raise DriverError(f"NVML listed a card twice, {_TRIES} times in a row: it must be about to change")
+
+
+def _refused(handle: Reading[Any]) -> bool:
+    return isinstance(handle, Failed) and handle.code == NO_PERMISSION
 
 
 def _start(pci: Sequence[str]) -> int:
@@ -91,32 +106,46 @@ def _start(pci: Sequence[str]) -> int:
     started = read("nvmlInit")
     count = started if isinstance(started, Failed) else read("nvmlDeviceGetCount")
     if isinstance(count, Failed):
-        raise startup_failure(count.call, count.code, pci=pci)
+        loading = _loading() if count.code == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND else ""
+        raise startup_failure(count.call, count.code, pci=pci, loading=loading)
     return int(count)
 
 
-def _card(index: int, handle: Reading[Any], driver: Reading[str]) -> Card:
+def _loading() -> str:
+    """What the loader says against a library that is there; the binding keeps it to itself."""
+    try:
+        ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError as err:
+        return "" if "No such file" in str(err) else str(err)
+    return ""
+
+
+def _card(index: int, handle: Reading[Any], driver: Reading[str], pci: Mapping[str, PciDevice]) -> Card:
     mig: Reading[MigMode] = mapped(
         read("nvmlDeviceGetMigMode", handle), lambda two: MigMode(current=two[0] == 1, pending=two[1] == 1)
     )
+    uuid = read("nvmlDeviceGetUUID", handle)
+    bus = mapped(read("nvmlDeviceGetPciInfo", handle), bus_of)
+    kernels = None if isinstance(bus, Failed) else pci.get(bus)
     return Card(
         number=index,
-        uuid=read("nvmlDeviceGetUUID", handle),
-        pci_bus_id=mapped(read("nvmlDeviceGetPciInfo", handle), bus_of),
+        uuid=uuid,
+        pci_bus_id=bus,
         product=read("nvmlDeviceGetName", handle),
         memory=_memory(handle),
         capability=read("nvmlDeviceGetCudaComputeCapability", handle),
-        numa_node=_numa(handle),
-        cpus=_cpus(handle),
+        numa_node=_numa(handle, kernels),
+        cpus=_cpus(handle, kernels),
         mig=mig,
-        instances=_instances(handle) if isinstance(mig, MigMode) and mig.current else (),
+        instances=_instances(handle, driver) if isinstance(mig, MigMode) and mig.current else (),
         processes=processes(handle, driver),
         # 1, 0: NVML_MEMORY_ERROR_TYPE_UNCORRECTED, NVML_VOLATILE_ECC
         ecc_errors=read("nvmlDeviceGetTotalEccErrors", handle, 1, 0),
         remapped=mapped(read("nvmlDeviceGetRemappedRows", handle), _remapped),
         retirement_pending=mapped(read("nvmlDeviceGetRetiredPagesPendingStatus", handle), bool),
         recovery=_recovery(handle),
-        temperature_c=read("nvmlDeviceGetTemperature", handle, 0),
+        temperature_c=_temperature(handle),
+        persistence=mapped(read("nvmlDeviceGetPersistenceMode", handle), bool),
     )
 
 
@@ -132,7 +161,7 @@ def _memory(handle: Reading[Any]) -> Reading[Memory]:
     )
 
 
-def _instances(handle: Reading[Any]) -> tuple[Instance, ...]:
+def _instances(handle: Reading[Any], driver: Reading[str]) -> tuple[Instance, ...]:
     """The compute instances; the count is a ceiling, and an index without one (NOT_FOUND) is normal."""
     found: list[Instance] = []
     ceiling = read("nvmlDeviceGetMaxMigDeviceCount", handle)
@@ -147,6 +176,7 @@ def _instances(handle: Reading[Any]) -> tuple[Instance, ...]:
                 memory=_memory(part),
                 gpu_instance=read("nvmlDeviceGetGpuInstanceId", part),
                 compute_instance=read("nvmlDeviceGetComputeInstanceId", part),
+                processes=processes(part, driver),
             )
         )
     return tuple(found)
@@ -164,18 +194,31 @@ def _recovery(handle: Reading[Any]) -> Reading[int]:
     return int(fields[0].value.uiVal)
 
 
-def _cpus(handle: Reading[Any]) -> str:
-    mask = read("nvmlDeviceGetCpuAffinity", handle, 16)
-    return "" if isinstance(mask, Failed) else ranges(_bits(mask))
+def _temperature(handle: Reading[Any]) -> Reading[int]:
+    """By the call that all drivers have so far ("will be removed in CUDA 14.0"), else by its heir."""
+    found: Reading[int] = read("nvmlDeviceGetTemperature", handle, 0)
+    if isinstance(found, Failed) and found.code == UNKNOWN_TO_DRIVER:
+        return read("nvmlDeviceGetTemperatureV", handle, 0)
+    return found
 
 
-def _numa(handle: Reading[Any]) -> int | None:
-    """The one NUMA node of the card's memory affinity.
+def _cpus(handle: Reading[Any], kernels: PciDevice | None) -> str:
+    """NVML answers with an error where the CPUs do not fit ("The size of the cpuSet array")."""
+    mask = read("nvmlDeviceGetCpuAffinity", handle, max(16, -(-os.sysconf("SC_NPROCESSORS_CONF") // 64)))
+    if isinstance(mask, Failed):
+        return "" if kernels is None else kernels.cpus
+    return ranges(_bits(mask))
+
+
+def _numa(handle: Reading[Any], kernels: PciDevice | None) -> int | None:
+    """The one NUMA node of the card's memory affinity, else what the kernel says.
 
     Not nvmlDeviceGetNumaNodeId: that is the node which a coherent GPU's own memory forms.
     """
     mask = read("nvmlDeviceGetMemoryAffinity", handle, 4, 0)
-    nodes = [] if isinstance(mask, Failed) else _bits(mask)
+    if isinstance(mask, Failed):
+        return None if kernels is None else kernels.numa_node
+    nodes = _bits(mask)
     return nodes[0] if len(nodes) == 1 else None
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import pynvml
 
-from tritium_discovery.failure import UNKNOWN_TO_DRIVER
+from tritium_discovery.failure import UNKNOWN, UNKNOWN_TO_DRIVER
 from tritium_discovery.observation import Failed, Reading
 from tritium_discovery.sysfs import bus_id
 
@@ -32,6 +32,8 @@ def read(name: str, *arguments: Any) -> Reading[Any]:
         )
     except AttributeError:  # a binding older than the call
         return Failed(call=name, code=UNKNOWN_TO_DRIVER, text="Function Not Found")
+    except ValueError as err:  # the binding decodes what a dying card may fill with rubbish
+        return Failed(call=name, code=UNKNOWN, text=f"the answer is no text ({err})")
     return answer.decode(errors="replace") if isinstance(answer, bytes) else answer
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import pynvml
 
+from tritium_discovery.failure import LOST, UNKNOWN_TO_DRIVER
 from tritium_discovery.nvml_call import bus_of, mapped, read
-from tritium_discovery.observation import Ancestor, Card, Failed, NvLink, Reading, Topology
+from tritium_discovery.observation import Ancestor, Card, Failed, NvLink, Reading, Topology, value
 
 __all__ = ["topology"]
 
@@ -20,9 +22,12 @@ _P2P_NVLINK = 2
 def topology(cards: Sequence[Card], handles: Sequence[Reading[Any]]) -> Topology:
     """The wiring of all cards that can be named; links per card, not per pair, as each call may be slow."""
     named = sorted(
-        (card.pci_bus_id, handle)
-        for card, handle in zip(cards, handles, strict=True)
-        if isinstance(card.pci_bus_id, str)
+        (
+            (card.pci_bus_id, handle)
+            for card, handle in zip(cards, handles, strict=True)
+            if isinstance(card.pci_bus_id, str)
+        ),
+        key=lambda pair: pair[0],
     )
     ancestors: dict[tuple[str, str], Ancestor] = {}
     connected: dict[tuple[str, str], bool] = {}
@@ -34,21 +39,34 @@ def topology(cards: Sequence[Card], handles: Sequence[Reading[Any]]) -> Topology
             status = read("nvmlDeviceGetP2PStatus", here, there, _P2P_NVLINK)
             if not isinstance(status, Failed):
                 connected[one, other] = status == 0
+    buses = frozenset(bus for bus, _ in named)
     return Topology(
-        ancestors=ancestors, nvlinks={bus: _nvlinks(handle) for bus, handle in named}, p2p_nvlink=connected
+        ancestors=ancestors,
+        nvlinks={bus: _nvlinks(handle, buses) for bus, handle in named},
+        p2p_nvlink=connected,
     )
 
 
-def _nvlinks(handle: Any) -> tuple[NvLink, ...]:
-    """The active links; the first that the card has not (NOT_SUPPORTED, INVALID_ARGUMENT) is the end."""
+def _nvlinks(handle: Any, cards: AbstractSet[str]) -> tuple[NvLink, ...]:
+    """The active links of a card.
+
+    A link that NVML refuses ("if device or link is invalid") says nothing of those behind it. Where the far
+    end's kind is not told, as by old drivers, what is none of the ``cards`` is a switch; of a switch that
+    this process may not see NVML tells the kind and no bus id.
+    """
     found: list[NvLink] = []
     for link in range(pynvml.NVML_NVLINK_MAX_LINKS):
         state = read("nvmlDeviceGetNvLinkState", handle, link)
-        if isinstance(state, Failed):
+        if isinstance(state, Failed) and state.code in {UNKNOWN_TO_DRIVER, *LOST}:
             break
-        remote = mapped(read("nvmlDeviceGetNvLinkRemotePciInfo", handle, link), bus_of)
-        if state != 1 or isinstance(remote, Failed):
+        if state != 1:
             continue
+        remote = mapped(read("nvmlDeviceGetNvLinkRemotePciInfo", handle, link), bus_of)
         kind = read("nvmlDeviceGetNvLinkRemoteDeviceType", handle, link)
-        found.append(NvLink(remote_bus_id=remote, to_switch=kind == pynvml.NVML_NVLINK_DEVICE_TYPE_SWITCH))
+        if isinstance(kind, Failed):
+            to_switch = isinstance(remote, str) and remote not in cards
+        else:
+            to_switch = kind == pynvml.NVML_NVLINK_DEVICE_TYPE_SWITCH
+        if to_switch or isinstance(remote, str):
+            found.append(NvLink(remote_bus_id=value(remote, ""), to_switch=to_switch))
     return tuple(found)

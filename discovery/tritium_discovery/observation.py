@@ -126,6 +126,8 @@ class Instance(NamedTuple):
     gpu_instance: Reading[int]
     compute_instance: Reading[int]
     """Both numbers stand in its old name, ``MIG-<card's UUID>/<gpu instance>/<compute instance>``."""
+    processes: Reading[tuple[Process, ...]]
+    """Its own; the card's list is of all its instances together, and not everybody may read it."""
 
 
 class Card(NamedTuple):
@@ -152,6 +154,8 @@ class Card(NamedTuple):
     recovery: Reading[int]
     """``nvmlDeviceGpuRecoveryAction_t``, from field NVML_FI_DEV_GET_GPU_RECOVERY_ACTION; 0 is none."""
     temperature_c: Reading[int]
+    persistence: Reading[bool]
+    """Whether the driver keeps the card awake (``nvmlDeviceGetPersistenceMode``); waking takes 1 to 3 s."""
 
 
 class Topology(NamedTuple):
@@ -180,6 +184,8 @@ class Observation(NamedTuple):
     """The emulated machine's name."""
     unseen: tuple[str, ...] = ()
     """NVIDIA GPUs on the PCI bus that NVML did not list, by bus id."""
+    refused: int = 0
+    """Cards that NVML counts and this process may not open, as under a device cgroup: not among ``cards``."""
     topology: Topology | None = None
 
 

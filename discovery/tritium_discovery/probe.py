@@ -122,6 +122,7 @@ def _card(index: int, device: PciDevice) -> Card:
         retirement_pending=_UNASKED,
         recovery=_UNASKED,
         temperature_c=_UNASKED,
+        persistence=_UNASKED,
     )
 
 

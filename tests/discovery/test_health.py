@@ -25,12 +25,23 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
         {"fail": {"nvmlDeviceGetMemoryInfo": 4}},
         "its memory cannot be read: nvmlDeviceGetMemoryInfo",
     ),
+    (
+        "unreadable",
+        {"fail": {"nvmlDeviceGetTotalEccErrors": 999}},
+        "its state cannot be read: nvmlDeviceGetTotalEccErrors: Unknown Error",
+    ),
+    (
+        "unreadable",
+        {"fail": {"nvmlDeviceGetMigMode": 14}},
+        "its state cannot be read: nvmlDeviceGetMigMode: Corrupted infoROM",
+    ),
+    ("lost", {"fail": {"nvmlDeviceGetRemappedRows": 15}}, "the card does not answer (nvmlDeviceGetRemapped"),
     ("ecc", {"ecc_errors": 1}, "1 uncorrected ECC errors since the last reset, 0 allowed"),
     ("remap", {"remapped": {"failed": True}}, "a row remapping failed"),
     ("remap", {"remapped": {"pending": True}}, "a row remapping is pending"),
     ("retirement", {"capability": "7.0", "retirement_pending": True}, "a page retirement is pending"),
     ("recovery", {"recovery": 2}, "the driver asks for a reboot of the node"),
-    ("recovery", {"recovery": 7}, "the driver asks for recovery action 7"),
+    ("recovery", {"recovery": 9}, "the driver asks for recovery action 9"),
     ("mig-change", {"mig_pending": True}, "MIG mode is to be switched on at the next reset"),
     ("mig-change", {"mig": True, "mig_pending": False}, "MIG mode is to be switched off"),
     ("mig-change", {"mig": True}, "MIG mode is on and it has no instances"),
@@ -85,6 +96,8 @@ def test_a_card_that_is_well_has_no_troubles(name: str) -> None:
         {"mig": True, "instances": [{"slot": 0}], "fail": {"nvmlDeviceGetMemoryInfo": 4}},
         {"vgpu": True},
         {"temperature_c": 95},
+        {"fail": {"nvmlDeviceGetTotalEccErrors": 3, "nvmlDeviceGetComputeRunningProcesses": 4}},
+        {"fail": {"nvmlDeviceGetFieldValues": 999}},  # a field that an old driver does not know
     ],
 )
 def test_what_is_no_fault_is_not_called_one(card: dict[str, Any]) -> None:

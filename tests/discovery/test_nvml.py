@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import subprocess
@@ -26,9 +27,10 @@ from tritium_discovery.errors import (
     UnseenDevice,
 )
 from tritium_discovery.health import troubles
+from tritium_discovery.inventory import seen
 from tritium_discovery.machine import Machine
 from tritium_discovery.observation import Failed, MigMode, Observation, Process
-from tritium_discovery.settings import Limits
+from tritium_discovery.settings import Limits, Settings
 
 pytestmark = pytest.mark.nvml
 
@@ -78,6 +80,39 @@ MODELS = [
     made("turned", cards=4, order=[2, 0, 3, 1]),
     made("pending", first={"mig_pending": True}),
     made("empty-mig", first={"mig": True}),
+    made(
+        "busy-instance",
+        first={"mig": True, "instances": [{"slot": 1, "processes": [7]}, {"slot": 4}], "processes": [8]},
+    ),
+    made(
+        "private-processes",
+        first={
+            "mig": True,
+            "instances": [{"slot": 0, "processes": [7]}],
+            "fail": {"nvmlDeviceGetComputeRunningProcesses": 4},
+        },
+    ),
+    made("lost-midway", cards=3, first={"mig": True, "instances": [{"slot": 0}], "lost_after": 14}),
+    made("cgroup", cards=4, first={"fail": {"nvmlDeviceGetHandleByIndex": 4}}),
+    made("gaps", nvlinks=[[0, 1, 3]], card={"nvlink_gaps": [0, 2, 3]}),
+    made("hidden-switch", card={"nvswitch": 4}, fail={"nvmlDeviceGetNvLinkRemotePciInfo": 3}),
+    made(
+        "nameless-ends",
+        cards=3,
+        nvlinks=[[0, 1, 2]],
+        first={"nvswitch": 2},
+        missing=["nvmlDeviceGetNvLinkRemoteDeviceType"],
+    ),
+    made(
+        "no-links-told", nvlinks=[[0, 1, 2]], missing=["nvmlDeviceGetNvLinkState", "nvmlDeviceGetP2PStatus"]
+    ),
+    made(
+        "kernel-knows",
+        card={"numa": 1, "cpus": "0-3"},
+        fail={"nvmlDeviceGetCpuAffinity": 3, "nvmlDeviceGetMemoryAffinity": 3},
+    ),
+    made("cold", card={"temperature_c": 41}, missing=["nvmlDeviceGetTemperature"]),
+    made("asleep", card={"persistence": False}),
     made("unseen", unseen=["00000000:0F:00.0"]),
 ]
 
@@ -237,3 +272,98 @@ def test_a_card_that_leaves_after_it_was_counted_is_named_and_not_hidden(tmp_pat
 
     assert [isinstance(card.uuid, Failed) for card in cards] == [False, False, True]
     assert troubles(cards[2], Limits()) != ()
+
+
+def test_a_card_that_this_process_may_not_open_shifts_no_address(tmp_path: Path) -> None:
+    # nvmlDeviceGetCount: "returns count of all devices in the system even if nvmlDeviceGetHandleByIndex
+    # returns NVML_ERROR_NO_PERMISSION for such device", as under the device cgroups of YARN; CUDA skips it.
+    model = made(cards=3, first={"fail": {"nvmlDeviceGetHandleByIndex": 4}})
+
+    listed = json.loads(run(model, tmp_path, "list", "--output", "json").stdout)["devices"]
+    script = run(model, tmp_path)
+
+    assert [(one["address"], one["uuid"][-1]) for one in listed] == [(0, "1"), (1, "2")]
+    assert json.loads(script.stdout)["addresses"] == ["0", "1"]
+    assert "1 more GPU(s) of this host may not be opened from here" in script.stderr
+    assert "1 more GPU(s) of this host may not be opened" in run(model, tmp_path, "doctor").stdout
+
+
+def test_a_host_of_which_no_card_may_be_opened_is_a_matter_of_permission(tmp_path: Path) -> None:
+    model = made(cards=2, fail={"nvmlDeviceGetHandleByIndex": 4})
+
+    found = ask(model, tmp_path)
+
+    assert type(found) is NoPermission
+    assert "NVML counts 2 GPU(s) and this process may open none of them" in str(found)
+    with pytest.raises(NoPermission, match=re.escape(str(found))):
+        emulate.observe(model, topology=False)
+
+
+def test_a_busy_instance_does_not_make_its_siblings_busy(tmp_path: Path) -> None:
+    model = made(
+        cards=1,
+        first={"mig": True, "instances": [{"slot": 0, "processes": [4711]}, {"slot": 1}, {"slot": 2}]},
+    )
+
+    done = run(model, tmp_path)
+
+    assert json.loads(done.stdout)["addresses"] == ["1", "2"]
+
+
+def test_an_instance_whose_processes_nobody_tells_is_as_busy_as_its_card(tmp_path: Path) -> None:
+    parts = [{"slot": 0}, {"slot": 1}]
+    found = observed(made(cards=1, first={"mig": True, "instances": parts, "processes": [4711]}), tmp_path)
+    untold = Failed(call="nvmlDeviceGetComputeRunningProcesses", code=3, text="Not Supported")
+    card = found.cards[0]
+    silent = tuple(part._replace(processes=untold) for part in card.instances)
+
+    devices = seen(found._replace(cards=(card._replace(instances=silent),)), Settings(), memory_mib=1)
+
+    assert [device.processes for device in devices] == [(4711,), (4711,)]
+
+
+def test_a_name_that_is_no_text_hides_no_other_card(tmp_path: Path) -> None:
+    # The binding decodes what it is given; a dying card may give anything.
+    cards = observed(made(cards=2, first={"product": "NVIDIA \udcff\udcfe"}), tmp_path).cards
+
+    assert isinstance(cards[0].product, Failed)
+    assert cards[0].product.code == 999
+    assert cards[1].product == "NVIDIA A100-SXM4-40GB"
+
+
+def test_a_library_that_cannot_be_loaded_is_not_called_missing(tmp_path: Path) -> None:
+    environ = dict(environment(made(init=12), tmp_path))
+    (tmp_path / "libnvidia-ml.so.1").write_bytes(b"not a library")
+
+    done = subprocess.run([COMMAND], env=environ, check=False, capture_output=True, text=True, timeout=60)
+
+    assert (done.returncode, done.stdout) == (10, "")
+    assert "libnvidia-ml.so.1 cannot be loaded (" in done.stderr
+    assert "file too short" in done.stderr or "invalid ELF header" in done.stderr
+
+
+def test_windows_subsystem_for_linux_is_a_host_without_bus_processes_or_affinity(tmp_path: Path) -> None:
+    # There the kernel lists no NVIDIA device, and NVML supports neither processes nor affinity.
+    unsupported = [
+        "ComputeRunningProcesses",
+        "CpuAffinity",
+        "MemoryAffinity",
+        "P2PStatus",
+        "TopologyCommonAncestor",
+    ]
+    model = made(cards=1, fail={f"nvmlDeviceGet{call}": 3 for call in unsupported}, card={"numa": 0})
+    environ = {**environment(model, tmp_path), "TRITIUM_SYSFS": str(tmp_path / "none")}
+
+    done = subprocess.run(
+        [COMMAND, "list", "--output", "json"], env=environ, check=True, capture_output=True, timeout=60
+    )
+
+    (device,) = json.loads(done.stdout)["devices"]
+    assert (device["numa_node"], device["cpus"], device["troubles"]) == (None, "", [])
+
+
+def test_cards_without_persistence_mode_are_told_what_each_run_pays(tmp_path: Path) -> None:
+    model = made(cards=2, first={"persistence": False})
+
+    assert "persistence       off on 1 of 2 cards" in run(model, tmp_path, "doctor").stdout
+    assert "off on" not in run(made(cards=2), tmp_path, "doctor").stdout

@@ -12,14 +12,20 @@
 #include <unistd.h>
 
 enum { SUCCESS, UNINITIALIZED, INVALID_ARGUMENT, NOT_SUPPORTED, NOT_FOUND = 6, INSUFFICIENT_SIZE,
-       LOST = 15, UNKNOWN = 999 };
+       LOST = 15, VERSION_MISMATCH = 25, UNKNOWN = 999 };
 enum { CARDS = 16, INSTANCES = 8, LINKS = 18, PROCESSES = 256, FAULTS = 64, TEXT = 128 };
 
 typedef struct { char call[TEXT]; int code; } Fault;
-typedef struct { int part, slot, gi, ci; char uuid[TEXT], name[TEXT]; long long mib; struct Card *card; } Instance;
-typedef struct { char bus[TEXT]; int to_switch; } NvLink;
+typedef struct {
+    int part, slot, gi, ci;
+    char uuid[TEXT], name[TEXT];
+    long long mib;
+    unsigned pids[PROCESSES]; int n_pids;
+    struct Card *card;
+} Instance;
+typedef struct { char bus[TEXT]; int present, to_switch; } NvLink;
 typedef struct Card {
-    int part, index, major, minor, numa, mig, mig_pending, mig_max, recovery, celsius, vgpu, old;
+    int part, index, major, minor, numa, mig, mig_pending, mig_max, recovery, celsius, persistence, vgpu, old;
     char uuid[TEXT], bus[TEXT], name[TEXT];
     long long mib, used_mib, ecc, lost_after, calls;
     unsigned long long cpus[16];
@@ -42,6 +48,10 @@ static struct {
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void words(char *to, const char *from) { snprintf(to, TEXT, "%s", from); }
+static int room(int at, int size) {
+    if (at < 0 || at >= size) { fprintf(stderr, "nvml rig: the table holds too much\n"); abort(); }
+    return at;
+}
 
 static void card_line(Card *c, const char *key, char *rest) {
     if (!strcmp(key, "uuid")) words(c->uuid, rest);
@@ -58,28 +68,34 @@ static void card_line(Card *c, const char *key, char *rest) {
     else if (!strcmp(key, "retirement")) c->retirement = atoi(rest);
     else if (!strcmp(key, "recovery")) c->recovery = atoi(rest);
     else if (!strcmp(key, "celsius")) c->celsius = atoi(rest);
+    else if (!strcmp(key, "persistence")) c->persistence = atoi(rest);
     else if (!strcmp(key, "vgpu")) c->vgpu = atoi(rest);
     else if (!strcmp(key, "old")) c->old = atoi(rest);
     else if (!strcmp(key, "lost_after")) c->lost_after = atoll(rest);
-    else if (!strcmp(key, "pid")) c->pids[c->n_pids++] = strtoul(rest, NULL, 10);
+    else if (!strcmp(key, "pid")) c->pids[room(c->n_pids++, PROCESSES)] = strtoul(rest, NULL, 10);
     else if (!strcmp(key, "fault")) {
-        Fault *f = &c->faults[c->n_faults++];
+        Fault *f = &c->faults[room(c->n_faults++, FAULTS)];
         sscanf(rest, "%127s %d", f->call, &f->code);
     } else if (!strcmp(key, "link")) {
-        NvLink *l = &c->links[c->n_links++];
-        sscanf(rest, "%127s %d", l->bus, &l->to_switch);
+        NvLink *l = &c->links[room(atoi(rest), LINKS)];
+        sscanf(rest, "%*d %127s %d", l->bus, &l->to_switch);
+        l->present = 1;
+        c->n_links++;
     } else if (!strcmp(key, "pair")) {
         int other, level, linked;
         sscanf(rest, "%d %d %d", &other, &level, &linked);
         c->ancestor[other] = level;
         c->p2p[other] = linked;
     } else if (!strcmp(key, "instance")) {
-        Instance *p = &c->instances[c->n_instances++];
+        Instance *p = &c->instances[room(c->n_instances++, INSTANCES)];
         int used = 0;
         p->part = 1;
         p->card = c;
         sscanf(rest, "%d %d %d %lld %127s %n", &p->slot, &p->gi, &p->ci, &p->mib, p->uuid, &used);
         words(p->name, rest + used);
+    } else if (!strcmp(key, "instance_pid")) { /* of the instance above it; the card's list has it too */
+        Instance *p = &c->instances[c->n_instances - 1];
+        p->pids[room(p->n_pids++, PROCESSES)] = c->pids[room(c->n_pids++, PROCESSES)] = strtoul(rest, NULL, 10);
     } else { fprintf(stderr, "nvml rig: unknown key %s\n", key); abort(); }
 }
 
@@ -111,7 +127,7 @@ static void load(void) {
         line[strcspn(line, "\n")] = 0;
         if (sscanf(line, "%d %127s %n", &at, key, &used) < 2) abort();
         if (at < 0) machine_line(key, line + used);
-        else card_line(&M.cards[at], key, line + used);
+        else card_line(&M.cards[room(at, CARDS)], key, line + used);
     }
     fclose(file);
 }
@@ -121,20 +137,23 @@ static int fault_in(const Fault *faults, int n, const char *call) {
     return SUCCESS;
 }
 
-/* What every call does first: hang, refuse, or find its card gone. */
-static int enter(const char *call, Card *card) {
+static Card *card_of(Card *device) { return device->part ? ((Instance *)device)->card : device; }
+
+/* What every call does first: hang, refuse, or find its card gone. An instance is lost with its card ("the
+ * GPU has fallen off the bus", nvmlReturn_t) and has none of the other faults that are written of the card. */
+static int enter(const char *call, Card *device) {
     int code;
     pthread_once(&once, load);
     for (int i = 0; i < M.n_hang; i++) if (!strcmp(M.hang[i], call)) for (;;) pause();
-    if (card && card->calls++ >= card->lost_after) return LOST;
-    if (card && (code = fault_in(card->faults, card->n_faults, call))) return code;
-    if ((code = fault_in(M.faults, M.n_faults, call))) return code;
-    return M.ready ? SUCCESS : UNINITIALIZED;
+    if (!M.ready) return UNINITIALIZED;
+    if (device && card_of(device)->calls++ >= card_of(device)->lost_after) return LOST;
+    if (device && device->part) return SUCCESS;
+    if (device && (code = fault_in(device->faults, device->n_faults, call))) return code;
+    return fault_in(M.faults, M.n_faults, call);
 }
 /* Machine files name calls without the version that a driver's library adds. */
-#define ENTER(call, card) do { int code = enter(call, card); if (code) return code; } while (0)
-#define WHOLE(call, card) do { ENTER(call, card); if ((card)->part) return INVALID_ARGUMENT; } while (0)
-static Card *card_of(Card *device) { return device->part ? ((Instance *)device)->card : device; }
+#define ENTER(call, device) do { int code = enter(call, device); if (code) return code; } while (0)
+#define WHOLE(call, device) do { ENTER(call, device); if ((device)->part) return INVALID_ARGUMENT; } while (0)
 
 int nvmlInitWithFlags(unsigned flags) {
     (void)flags;
@@ -177,8 +196,7 @@ int nvmlDeviceGetCount_v2(unsigned *to) {
     return SUCCESS;
 }
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, Card **to) {
-    ENTER("nvmlDeviceGetHandleByIndex", NULL);
-    if (index >= (unsigned)present()) return INVALID_ARGUMENT;
+    if (index >= (unsigned)present()) { ENTER("nvmlDeviceGetHandleByIndex", NULL); return INVALID_ARGUMENT; }
     if (M.reorder && index == 1) { /* once: the first two trade places between two calls */
         M.reorder = 0;
         int first = M.order[0];
@@ -186,7 +204,7 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned index, Card **to) {
         M.order[1] = first;
     }
     Card *card = &M.cards[M.order[index]];
-    if (card->calls++ >= card->lost_after) return LOST;
+    ENTER("nvmlDeviceGetHandleByIndex", card);
     *to = card;
     return SUCCESS;
 }
@@ -207,11 +225,11 @@ int nvmlDeviceGetHandleByPciBusId_v2(const char *bus, Card **to) {
     return NOT_FOUND;
 }
 int nvmlDeviceGetUUID(Card *d, char *to, unsigned size) {
-    ENTER("nvmlDeviceGetUUID", card_of(d));
+    ENTER("nvmlDeviceGetUUID", d);
     return text_out(to, size, d->part ? ((Instance *)d)->uuid : d->uuid);
 }
 int nvmlDeviceGetName(Card *d, char *to, unsigned size) {
-    ENTER("nvmlDeviceGetName", card_of(d));
+    ENTER("nvmlDeviceGetName", d);
     return text_out(to, size, d->part ? ((Instance *)d)->name : d->name);
 }
 int nvmlDeviceGetIndex(Card *d, unsigned *to) {
@@ -243,7 +261,7 @@ int nvmlDeviceGetPciInfo_v3(Card *d, Pci *to) {
 typedef struct { unsigned long long total, free, used; } Memory;
 typedef struct { unsigned version; unsigned long long total, reserved, free, used; } Memory2;
 static int memory(Card *d, Memory *to) {
-    ENTER("nvmlDeviceGetMemoryInfo", d->part ? NULL : d);
+    ENTER("nvmlDeviceGetMemoryInfo", d);
     if (!d->part && d->mib < 0) return NOT_SUPPORTED;
     long long total = d->part ? ((Instance *)d)->mib : d->mib, used = d->part ? 0 : d->used_mib;
     to->total = (unsigned long long)total << 20;
@@ -254,13 +272,13 @@ static int memory(Card *d, Memory *to) {
 int nvmlDeviceGetMemoryInfo(Card *d, Memory *to) { return memory(d, to); }
 int nvmlDeviceGetMemoryInfo_v2(Card *d, Memory2 *to) {
     Memory one;
-    if (to->version != 0x02000028) return 25;
+    if (to->version != 0x02000028) return VERSION_MISMATCH;
     int code = memory(d, &one);
     if (!code) to->total = one.total, to->free = one.free, to->used = one.used, to->reserved = 0;
     return code;
 }
 int nvmlDeviceGetCudaComputeCapability(Card *d, int *major, int *minor) {
-    ENTER("nvmlDeviceGetCudaComputeCapability", card_of(d));
+    ENTER("nvmlDeviceGetCudaComputeCapability", d);
     *major = card_of(d)->major;
     *minor = card_of(d)->minor;
     return SUCCESS;
@@ -294,29 +312,30 @@ int nvmlDeviceGetDeviceHandleFromMigDeviceHandle(Card *d, Card **to) {
     return SUCCESS;
 }
 int nvmlDeviceGetGpuInstanceId(Card *d, unsigned *to) {
-    ENTER("nvmlDeviceGetGpuInstanceId", NULL);
+    ENTER("nvmlDeviceGetGpuInstanceId", d);
     if (!d->part) return INVALID_ARGUMENT;
     *to = ((Instance *)d)->gi;
     return SUCCESS;
 }
 int nvmlDeviceGetComputeInstanceId(Card *d, unsigned *to) {
-    ENTER("nvmlDeviceGetComputeInstanceId", NULL);
+    ENTER("nvmlDeviceGetComputeInstanceId", d);
     if (!d->part) return INVALID_ARGUMENT;
     *to = ((Instance *)d)->ci;
     return SUCCESS;
 }
 
-/* Process lists: 16 bytes each in version 1, 24 in 2 and 3, 32 in version 3 of drivers 535.43 to 535.86. */
+/* Process lists: 16 bytes each in version 1, 24 in 2 and 3, 32 in version 3 of drivers 535.43 to 535.86. A card's
+ * own is "aggregate information"; "per-instance information can be queried by using specific MIG device handles". */
 static int processes(Card *d, unsigned *count, char *to, size_t size) {
-    ENTER("nvmlDeviceGetComputeRunningProcesses", card_of(d));
-    Card *c = card_of(d);
-    unsigned room = *count;
-    *count = c->n_pids;
-    if (room < (unsigned)c->n_pids || (c->n_pids && !to)) return INSUFFICIENT_SIZE;
-    for (int i = 0; i < c->n_pids; i++) {
+    ENTER("nvmlDeviceGetComputeRunningProcesses", d);
+    const unsigned *pids = d->part ? ((Instance *)d)->pids : d->pids;
+    unsigned n = d->part ? ((Instance *)d)->n_pids : d->n_pids, space = *count;
+    *count = n;
+    if (space < n || (n && !to)) return INSUFFICIENT_SIZE;
+    for (unsigned i = 0; i < n; i++) {
         unsigned long long used = ~0ULL; /* NVML_VALUE_NOT_AVAILABLE */
         memset(to + i * size, 0xff, size);
-        memcpy(to + i * size, &c->pids[i], sizeof c->pids[i]);
+        memcpy(to + i * size, &pids[i], sizeof pids[i]);
         memcpy(to + i * size + 8, &used, sizeof used);
     }
     return SUCCESS;
@@ -328,7 +347,7 @@ int nvmlDeviceGetComputeRunningProcesses_v3(Card *d, unsigned *n, char *to) {
 }
 int nvmlDeviceGetGraphicsRunningProcesses_v3(Card *d, unsigned *n, char *to) {
     (void)to;
-    ENTER("nvmlDeviceGetGraphicsRunningProcesses", card_of(d));
+    ENTER("nvmlDeviceGetGraphicsRunningProcesses", d);
     *n = 0;
     return SUCCESS;
 }
@@ -381,22 +400,32 @@ int nvmlDeviceGetTemperature(Card *d, int sensor, unsigned *to) {
     *to = d->celsius;
     return SUCCESS;
 }
+/* The heir of the call above, which "will be removed in CUDA 14.0". */
+typedef struct { unsigned version; int sensor, celsius; } Temperature;
+int nvmlDeviceGetTemperatureV(Card *d, Temperature *to) {
+    WHOLE("nvmlDeviceGetTemperatureV", d);
+    if (to->version != 0x0100000c) return VERSION_MISMATCH;
+    if (d->vgpu) return NOT_SUPPORTED;
+    to->celsius = d->celsius;
+    return SUCCESS;
+}
 int nvmlDeviceGetUtilizationRates(Card *d, unsigned *two) { WHOLE("nvmlDeviceGetUtilizationRates", d); two[0] = two[1] = 0; return SUCCESS; }
 int nvmlDeviceGetPowerUsage(Card *d, unsigned *to) { WHOLE("nvmlDeviceGetPowerUsage", d); *to = 60000; return SUCCESS; }
 int nvmlDeviceGetEnforcedPowerLimit(Card *d, unsigned *to) { WHOLE("nvmlDeviceGetEnforcedPowerLimit", d); *to = 400000; return SUCCESS; }
 int nvmlDeviceGetFanSpeed(Card *d, unsigned *to) { WHOLE("nvmlDeviceGetFanSpeed", d); *to = 0; return NOT_SUPPORTED; }
 int nvmlDeviceGetComputeMode(Card *d, unsigned *to) { WHOLE("nvmlDeviceGetComputeMode", d); *to = 0; return SUCCESS; }
-int nvmlDeviceGetPersistenceMode(Card *d, unsigned *to) { WHOLE("nvmlDeviceGetPersistenceMode", d); *to = 1; return SUCCESS; }
+int nvmlDeviceGetPersistenceMode(Card *d, unsigned *to) { WHOLE("nvmlDeviceGetPersistenceMode", d); *to = d->persistence; return SUCCESS; }
 int nvmlDeviceGetVirtualizationMode(Card *d, unsigned *to) { WHOLE("nvmlDeviceGetVirtualizationMode", d); *to = d->vgpu ? 2 : 0; return SUCCESS; }
 
 int nvmlDeviceGetCpuAffinity(Card *d, unsigned size, unsigned long long *to) {
-    ENTER("nvmlDeviceGetCpuAffinity", card_of(d));
+    ENTER("nvmlDeviceGetCpuAffinity", d);
+    if (size < 16) return INSUFFICIENT_SIZE;
     for (unsigned i = 0; i < size; i++) to[i] = i < 16 ? card_of(d)->cpus[i] : 0;
     return SUCCESS;
 }
 int nvmlDeviceGetMemoryAffinity(Card *d, unsigned size, unsigned long long *to, int scope) {
     (void)scope;
-    ENTER("nvmlDeviceGetMemoryAffinity", card_of(d));
+    ENTER("nvmlDeviceGetMemoryAffinity", d);
     if (card_of(d)->numa < 0) return NOT_SUPPORTED;
     memset(to, 0, size * sizeof *to);
     to[card_of(d)->numa / 64] = 1ULL << card_of(d)->numa % 64;
@@ -412,22 +441,22 @@ int nvmlDeviceGetP2PStatus(Card *one, Card *other, int index, int *to) {
     *to = index == 2 && one->p2p[other->index] ? 0 : 5;
     return SUCCESS;
 }
+/* "NVML_ERROR_INVALID_ARGUMENT if device or link is invalid": so is each number in front of, between or behind
+ * the links that the card has. Without any, "NVML_ERROR_NOT_SUPPORTED if the device doesn't support". */
 #define LINK(call) do { WHOLE(call, d); if (d->vgpu || !d->n_links) return NOT_SUPPORTED; \
-    if (link >= LINKS) return INVALID_ARGUMENT; } while (0)
+    if (link >= LINKS || !d->links[link].present) return INVALID_ARGUMENT; } while (0)
 int nvmlDeviceGetNvLinkState(Card *d, unsigned link, unsigned *to) {
     LINK("nvmlDeviceGetNvLinkState");
-    *to = link < (unsigned)d->n_links;
+    *to = 1;
     return SUCCESS;
 }
 int nvmlDeviceGetNvLinkRemotePciInfo_v2(Card *d, unsigned link, Pci *to) {
     LINK("nvmlDeviceGetNvLinkRemotePciInfo");
-    if (link >= (unsigned)d->n_links) return NOT_SUPPORTED;
     pci_out(to, d->links[link].bus);
     return SUCCESS;
 }
 int nvmlDeviceGetNvLinkRemoteDeviceType(Card *d, unsigned link, unsigned *to) {
     LINK("nvmlDeviceGetNvLinkRemoteDeviceType");
-    if (link >= (unsigned)d->n_links) return NOT_SUPPORTED;
     *to = d->links[link].to_switch ? 2 : 0;
     return SUCCESS;
 }

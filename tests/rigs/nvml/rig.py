@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
 from tritium_discovery.emulate import ancestor, linked, nvlinks
@@ -33,7 +34,10 @@ def environment(machine: str | Machine, directory: Path) -> Mapping[str, str]:
     """
     model = load(machine) if isinstance(machine, str) else machine
     written = directory / f"{model.name}.table"
-    written.write_text("".join(f"{line}\n" for line in table(model)), encoding="ascii")
+    lines = "".join(f"{line}\n" for line in table(model))
+    written.write_text(
+        lines, encoding="utf-8", errors="surrogateescape"
+    )  # a dying card answers with any bytes
     state = directory / "state"
     state.mkdir(mode=0o700, exist_ok=True)
     clean = {
@@ -54,10 +58,20 @@ def environment(machine: str | Machine, directory: Path) -> Mapping[str, str]:
 def _write_sysfs(machine: Machine, root: Path) -> None:
     """The kernel's list of PCI devices: all cards, those that NVML does not list too, and nothing else."""
     shutil.rmtree(root, ignore_errors=True)
-    for bus in (*(card.bus for card in machine.cards), *machine.unseen):
+    files = {
+        "class": "0x030200",
+        "vendor": "0x10de",
+        "device": "0x20b0",
+        "numa_node": "-1",
+        "local_cpulist": "",
+    }
+    found = dict.fromkeys(machine.unseen, files) | {
+        card.bus: files | {"numa_node": str(card.numa), "local_cpulist": card.cpus} for card in machine.cards
+    }
+    for bus, texts in found.items():
         folder = root / "bus/pci/devices" / bus.lower()[4:]
         folder.mkdir(parents=True)
-        for name, text in {"class": "0x030200", "vendor": "0x10de", "device": "0x20b0"}.items():
+        for name, text in texts.items():
             (folder / name).write_text(f"{text}\n", encoding="ascii")
 
 
@@ -123,13 +137,17 @@ def _card(machine: Machine, card: MachineCard) -> Iterator[str]:
     yield f"lost_after {card.lost_after}"
     yield from (f"pid {pid}" for pid in card.processes)
     yield from (f"fault {call} {code}" for call, code in card.fail.items())
-    yield from (f"link {link.remote_bus_id} {int(link.to_switch)}" for link in nvlinks(machine, card))
+    yield f"persistence {int(card.persistence)}"
+    numbers = (number for number in count() if number not in card.nvlink_gaps)
+    for number, link in zip(numbers, nvlinks(machine, card), strict=False):
+        yield f"link {number} {link.remote_bus_id} {int(link.to_switch)}"
     for other, peer in enumerate(machine.cards):
         if peer != card:
             yield f"pair {other} {int(ancestor(card.pcie, peer.pcie))} {int(linked(machine, card, peer))}"
     for part in card.instances:
         name = f"{card.product} MIG {part.profile}"
         yield f"instance {part.slot} {part.slot + 7} 0 {part.memory_mib} {part.uuid} {name}"
+        yield from (f"instance_pid {pid}" for pid in part.processes)
 
 
 def _mask(cpus: str) -> str:
