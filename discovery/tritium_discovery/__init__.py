@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         TimedOut,
         Undecidable,
         UnseenDevice,
+        Unwritten,
     )
     from tritium_discovery.holds import Hold, Holder
     from tritium_discovery.look import discover
@@ -71,6 +72,7 @@ __all__ = [
     "TimedOut",
     "Undecidable",
     "UnseenDevice",
+    "Unwritten",
     "Uuid",
     "ancestors",
     "claims",
@@ -103,6 +105,7 @@ _HOMES = {
         "TimedOut",
         "Undecidable",
         "UnseenDevice",
+        "Unwritten",
     ),
     "holds": ("Hold", "Holder"),
     "process": ("ProcessId", "ancestors"),

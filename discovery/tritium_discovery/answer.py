@@ -58,7 +58,7 @@ def _amount(settings: Settings, environ: Mapping[str, str], owner: ProcessId | N
     if settings.amount is not None:
         return settings.amount
     jvm = () if owner is None else command_line(owner.pid)
-    found: Amount | None = find_amount(jvm=jvm, environ=environ, directory=Path.cwd())
+    found: Amount | None = find_amount(jvm=jvm, environ=environ, directory=Path())
     if found is None:
         _say(
             "neither TRITIUM_GPU_AMOUNT nor Spark says how many devices are wanted, "

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tritium_discovery.errors import BadState, StaleAddress
 from tritium_discovery.observation import Uuid
 from tritium_discovery.process import ProcessId, ancestors, user_of
-from tritium_discovery.state import DRAFT, host_lock, open_plain, replace_file
+from tritium_discovery.state import DRAFT, host_lock, not_ours, open_plain, replace_file
 
 if TYPE_CHECKING:
     from tritium_discovery.device import Device, Inventory
@@ -93,6 +93,7 @@ def make(
     Raises:
         TimedOut: the host's lock could not be had.
         BadState: the directory is broken.
+        Unwritten: the disk is full, say.
         DiscoveryError: whatever ``choose`` raises, e.g. NotEnough; nothing is claimed then.
     """
     with host_lock(directory, timeout_s=timeout_s):
@@ -221,7 +222,7 @@ def _read(path: Path) -> Claim | None:
     try:
         fileno = open_plain(path, os.O_RDONLY, mode=0)
     except BadState:
-        if not path.is_symlink() and not path.exists():
+        if not_ours(path):
             return None
         raise
     with os.fdopen(fileno, "rb") as file:

@@ -15,7 +15,7 @@ from tritium_discovery import claims, holds, matrix, validate
 from tritium_discovery.device import Device, Inventory, Link, Uuid
 from tritium_discovery.doctor import examine
 from tritium_discovery.environment import closed, environment, warnings
-from tritium_discovery.errors import DiscoveryError, Refused
+from tritium_discovery.errors import DiscoveryError, Refused, Unwritten
 from tritium_discovery.look import Discovery, look, published
 from tritium_discovery.selection import choose, judge
 from tritium_discovery.settings import Settings
@@ -36,6 +36,11 @@ def main(arguments: Sequence[str]) -> int:
     except DiscoveryError as err:
         _say(str(err))
         return err.exit_code
+    except click.Abort:
+        return 130
+    except OSError as err:  # of stdout, as all other files are opened by those who know what it means
+        _say(f"the answer cannot be written: {err.strerror}")
+        return Unwritten.exit_code
     return code if isinstance(code, int) else 0
 
 
@@ -54,6 +59,8 @@ def gpu_discover(context: click.Context, resources_file: Path | None, component:
 
     Without arguments this is Spark's discovery script; it is configured by the environment alone.
     """
+    if resources_file is not None and context.invoked_subcommand is not None:
+        raise click.UsageError("--resources-file is a command of its own", context)
     if resources_file is not None:
         _write_resources(resources_file, component)
     elif context.invoked_subcommand is None:
@@ -195,6 +202,8 @@ def _link(one: Uuid, other: Uuid, link: Link) -> dict[str, object]:
 @click.argument("addresses", nargs=-1, required=True, type=click.IntRange(min=0))
 def env(addresses: tuple[int, ...]) -> None:
     """Print the environment under which a process sees these devices, by Spark address."""
+    if len(set(addresses)) < len(addresses):
+        raise click.UsageError("an address comes twice, and CUDA sees no device at all then")
     settings = _settings()
     inventory = _inventory(settings)
     devices = claims.resolve(addresses, directory=state_directory(settings), inventory=inventory)
@@ -208,7 +217,7 @@ def env(addresses: tuple[int, ...]) -> None:
 @_output
 def doctor(output: str) -> int:
     """Everything that support asks for first, each with its remedy."""
-    checks = tuple(examine(os.environ, Path.cwd()))
+    checks = tuple(examine(os.environ, Path()))
     if output == "json":
         _print_json([asdict(check) for check in checks])
     else:

@@ -26,6 +26,7 @@ __all__ = [
     "TimedOut",
     "Undecidable",
     "UnseenDevice",
+    "Unwritten",
 ]
 
 
@@ -152,3 +153,9 @@ class Refused(DiscoveryError):
     """Spark would not accept what a discovery script printed (``gpu-discover validate``)."""
 
     exit_code = 24
+
+
+class Unwritten(DiscoveryError):
+    """The answer, or the file that was asked for, could not be written."""
+
+    exit_code = 25

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, Self
 
 from tritium_discovery.errors import BadState, DeviceHeld
 from tritium_discovery.observation import Uuid
-from tritium_discovery.state import host_lock, open_plain
+from tritium_discovery.state import host_lock, not_ours, open_plain
 
 __all__ = ["Hold", "Holder", "adopt", "held", "hold_file", "take"]
 
@@ -122,7 +122,12 @@ def held(directory: Path) -> Mapping[Uuid, Holder]:
     # Probing takes each lock for a moment: only under the host's lock can that disturb nobody.
     with host_lock(directory, timeout_s=_LOCK_TIMEOUT_S):
         for path in sorted(directory.glob(f"{_PREFIX}*")):
-            fileno = open_plain(path, os.O_RDONLY, mode=0)
+            try:
+                fileno = open_plain(path, os.O_RDONLY, mode=0)
+            except BadState:
+                if not_ours(path):
+                    continue
+                raise
             try:
                 if not _lock(fileno):
                     found[Uuid(path.name.removeprefix(_PREFIX))] = _read(fileno)

@@ -59,7 +59,11 @@ def answer(asked: Asked, *, timeout_s: float) -> object:
         DriverError: the child died, as when a driver crashes its caller.
         DiscoveryError: whatever the function raised.
     """
-    said = _read(asked.reader, deadline=time.monotonic() + timeout_s)
+    try:
+        said = _read(asked.reader, deadline=time.monotonic() + timeout_s)
+    except KeyboardInterrupt:
+        leave(asked)
+        raise
     if said is None:
         leave(asked)
         raise TimedOut(

@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tritium_discovery import isolate, quarantine, wiring
 from tritium_discovery.boot import boot_id
-from tritium_discovery.errors import NoDevice
+from tritium_discovery.errors import NoDevice, Unwritten
 from tritium_discovery.inventory import Seen, generation, seen
 from tritium_discovery.observation import Observation, key_of
 from tritium_discovery.probe import probe_of
 from tritium_discovery.settings import Settings
-from tritium_discovery.state import state_directory
+from tritium_discovery.state import host_lock, state_directory
 
 if TYPE_CHECKING:
     from tritium_discovery.device import Inventory
@@ -72,7 +73,8 @@ def look(settings: Settings) -> Discovery:
     if observation.topology is None and known is not None and known[0] == key:
         observation = observation._replace(topology=known[1])
     elif observation.origin == "nvml" and observation.topology is not None:
-        wiring.save(directory, key, observation.topology)
+        with suppress(Unwritten):  # then the next run reads it anew
+            wiring.save(directory, key, observation.topology)
     return understand(observation, settings, directory)
 
 
@@ -83,6 +85,7 @@ def understand(observation: Observation, settings: Settings, directory: Path) ->
         NoDevice: there is a driver, and this process may see none of its devices.
         Undecidable: integers in CUDA_VISIBLE_DEVICES that only the CUDA driver understands here.
         BadState: what is remembered is broken.
+        Unwritten: what is to be remembered cannot be written.
     """
     devices = seen(observation, settings, memory_mib=_host_memory_mib())
     if not devices:
@@ -97,20 +100,15 @@ def understand(observation: Observation, settings: Settings, directory: Path) ->
 
 def _quarantined(devices: Sequence[Seen], settings: Settings, directory: Path) -> tuple[Seen, ...]:
     """Add the troubles of devices that were ill a moment ago, and remember the ill ones."""
-    before = quarantine.load(directory, boot_id())
-    after = dict(before)
-    found = []
-    for device in devices:
-        record, judged = quarantine.advance(
-            before.get(device.uuid), device, now=time.time(), quarantine_s=settings.limits.quarantine_s
-        )
-        found.append(judged)
-        after.pop(device.uuid, None)
-        if record is not None:
-            after[device.uuid] = record
-    if after != before:
+    before, quarantine_s = quarantine.load(directory, boot_id()), settings.limits.quarantine_s
+    after, judged = quarantine.advance_all(before, devices, now=time.time(), quarantine_s=quarantine_s)
+    if after == before:
+        return judged
+    with host_lock(directory, timeout_s=settings.timeout_s):  # another run may have written meanwhile
+        before = quarantine.load(directory, boot_id())
+        after, judged = quarantine.advance_all(before, devices, now=time.time(), quarantine_s=quarantine_s)
         quarantine.save(directory, boot_id(), after)
-    return tuple(found)
+    return judged
 
 
 def _host_memory_mib() -> int:

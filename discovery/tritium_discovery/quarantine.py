@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from tritium_discovery.inventory import Seen
 from tritium_discovery.observation import Uuid
 from tritium_discovery.state import open_plain, replace_file
 
-__all__ = ["Record", "advance", "load", "parse", "save"]
+__all__ = ["Record", "advance", "advance_all", "load", "parse", "save"]
 
 _DAY_S = 86400.0
 _MOST_BYTES = 1 << 20
@@ -61,6 +61,20 @@ def advance(
         return record, device
     trouble = f"in quarantine: {record.reason}; it has looked healthy for {now - since:.0f} of {wait:.0f} s"
     return record, device._replace(troubles=(trouble,))
+
+
+def advance_all(
+    records: Mapping[Uuid, Record], devices: Sequence[Seen], *, now: float, quarantine_s: float
+) -> tuple[Mapping[Uuid, Record], tuple[Seen, ...]]:
+    """`advance` for all devices; the records of those that are not seen stay as they are."""
+    after, judged = dict(records), []
+    for device in devices:
+        record, seen = advance(records.get(device.uuid), device, now=now, quarantine_s=quarantine_s)
+        judged.append(seen)
+        after.pop(device.uuid, None)
+        if record is not None:
+            after[device.uuid] = record
+    return after, tuple(judged)
 
 
 def load(directory: Path, boot_id: str) -> Mapping[Uuid, Record]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tritium_discovery import isolate
-from tritium_discovery.errors import DiscoveryError
+from tritium_discovery.errors import DiscoveryError, Unwritten
 from tritium_discovery.probe import probe_of
 from tritium_discovery.sysfs import SYSFS
 
@@ -32,13 +32,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tritium_discovery.answer import answer
 
     try:
-        said = answer(os.environ, asked)
+        _print(answer(os.environ, asked))
     except DiscoveryError as err:
         sys.stderr.write(f"gpu-discover: {err}\n")
         return err.exit_code
-    sys.stdout.write(f"{said}\n")
-    sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
     return 0
+
+
+def _print(said: str) -> None:
+    """Not through sys.stdout, which is missing when it is closed and fails a second time when Python ends."""
+    text = f"{said}\n".encode()
+    try:
+        while text:
+            text = text[os.write(1, text) :]
+    except OSError as err:
+        raise Unwritten(f"the answer cannot be written: {err.strerror}") from err
 
 
 def _observe() -> object:

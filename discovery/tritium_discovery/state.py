@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tritium_discovery.errors import BadState, TimedOut
+from tritium_discovery.errors import BadState, TimedOut, Unwritten
 from tritium_discovery.settings import Settings
 
-__all__ = ["DRAFT", "SHARED", "host_lock", "open_plain", "replace_file", "state_directory"]
+__all__ = ["DRAFT", "SHARED", "host_lock", "not_ours", "open_plain", "replace_file", "state_directory"]
 
 SHARED = Path("/run/tritium")
 """Made by root for all users of the host: ``install -d -m 1777 /run/tritium``."""
@@ -99,17 +99,45 @@ def _open_or_create(path: Path, flags: int, mode: int) -> int:
     raise FileNotFoundError(f"{path} comes and goes")
 
 
+def not_ours(path: Path) -> bool:
+    """Whether a file is gone or another user's: anybody may leave rubbish in the shared directory."""
+    try:
+        return path.lstat().st_uid not in {0, os.getuid()}
+    except FileNotFoundError:
+        return True
+
+
 def replace_file(path: Path, text: str) -> None:
-    """Write a file whole or not at all: a kill at any point leaves the old one, or a draft nobody reads."""
+    """Write a file whole or not at all: a kill at any point leaves the old one, or a draft nobody reads.
+
+    Raises:
+        Unwritten: it cannot be written, as on a full disk.
+    """
     draft = path.with_name(f"{DRAFT}{os.getpid()}-{path.name}")
-    draft.unlink(missing_ok=True)  # of an earlier process that had this pid
-    fileno = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    with os.fdopen(fileno, "w", encoding="utf-8") as file:
+    try:
+        draft.unlink(missing_ok=True)  # of an earlier process that had this pid
+        _write(draft, text.encode())
+        try:
+            draft.rename(path)
+        except OSError:
+            draft.unlink()
+            raise
+    except OSError as err:
+        raise Unwritten(f"{path} cannot be written: {err.strerror or err}") from err
+
+
+def _write(path: Path, text: bytes) -> None:
+    fileno = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
         os.fchmod(fileno, 0o644)
-        file.write(text)
-        file.flush()
+        while text:
+            text = text[os.write(fileno, text) :]
         os.fsync(fileno)
-    draft.rename(path)
+    except OSError:
+        path.unlink()
+        raise
+    finally:
+        os.close(fileno)
 
 
 @contextmanager

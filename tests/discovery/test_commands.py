@@ -9,14 +9,18 @@ import getpass
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from machines import NAMES, written
 from rigs.jvm import COMMAND, Answer, FakeJvm, clean_environment
+from rigs.processes import eventually
 from tritium_discovery import Settings, discover, holds
 from tritium_discovery.errors import DiscoveryError
 
@@ -289,7 +293,15 @@ def test_a_command_that_fails_says_one_sentence_and_no_traceback(tmp_path: Path)
 
 @pytest.mark.parametrize(
     "arguments",
-    [["nonsense"], ["list", "--nonsense"], ["env"], ["env", "x"], ["--component", "spark.worker"]],
+    [
+        ["nonsense"],
+        ["list", "--nonsense"],
+        ["env"],
+        ["env", "x"],
+        ["env", "0", "0"],  # CUDA_VISIBLE_DEVICES with a device twice shows none
+        ["--component", "spark.worker"],
+        ["--resources-file", "r.json", "list"],
+    ],
 )
 def test_bad_usage_is_exit_code_2(arguments: list[str], tmp_path: Path) -> None:
     assert run(tmp_path, *arguments).exit_code == 2
@@ -300,7 +312,7 @@ def test_the_readme_names_every_command_and_every_exit_code() -> None:
     codes = {kind.exit_code for kind in DiscoveryError.__subclasses__()}
 
     rows = re.findall(r"^\| ([0-9, ]+) \|", text, flags=re.MULTILINE)
-    assert {int(code) for row in rows for code in row.split(",")} == codes | {0}
+    assert {int(code) for row in rows for code in row.split(",")} == codes | {0, 130}
     assert len(codes) == len(DiscoveryError.__subclasses__())
     for command in ("list", "explain", "claims", "topo", "env", "validate", "doctor"):
         assert f"| `{command}" in text
@@ -310,3 +322,66 @@ def test_a_busy_card_is_explained(tmp_path: Path) -> None:
     busy = written(tmp_path, first={"processes": [4711]})
 
     assert "foreign processes compute on it (pid 4711)" in run(tmp_path, "explain", machine=busy).stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_answer_that_cannot_be_written_is_said_in_one_sentence(command: str, tmp_path: Path) -> None:
+    environ = clean_environment(TRITIUM_MACHINE="two-t4", TRITIUM_DIR=str(tmp_path / "state"))
+
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [COMMAND, *COMMANDS[command]],
+            env=environ,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert done.returncode == 25
+    assert (
+        done.stderr.splitlines()[-1] == "gpu-discover: the answer cannot be written: No space left on device"
+    )
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "why"), [("no/r.json", "No such file or directory"), (".", "Is a directory")]
+)
+def test_a_resources_file_that_cannot_be_written_is_said_and_leaves_nothing(
+    path: str, why: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    answer = run(tmp_path, "--resources-file", str(folder / path))
+
+    assert (answer.exit_code, answer.stdout) == (25, "")
+    assert answer.stderr.endswith(f"cannot be written: {why}\n")
+    assert list(tmp_path.rglob("draft-*")) == []
+
+
+@pytest.mark.parametrize("arguments", [(), ("doctor",), ("list",)])
+def test_a_working_directory_that_is_gone_is_no_matter(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    program = 'mkdir gone && cd gone && rmdir ../gone && exec "$@"'
+    environ = clean_environment(TRITIUM_MACHINE="two-t4", TRITIUM_DIR=str(tmp_path / "state"))
+
+    subprocess.run(["sh", "-c", program, "sh", COMMAND, *arguments], env=environ, cwd=tmp_path, check=True)
+
+
+@pytest.mark.parametrize("arguments", [(), ("list",)])
+def test_an_interrupt_ends_it_at_once_and_quietly(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    machine = written(tmp_path, hang=["nvmlInit"])
+    environ = clean_environment(
+        TRITIUM_MACHINE=machine, TRITIUM_DIR=str(tmp_path / "state"), TRITIUM_TIMEOUT_S="50"
+    )
+
+    with subprocess.Popen([COMMAND, *arguments], env=environ, stderr=subprocess.PIPE, text=True) as process:
+        eventually(lambda: bool(psutil.Process(process.pid).children()))
+        time.sleep(0.5)  # until it waits
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+
+    assert process.returncode == 130
+    assert "Traceback" not in said

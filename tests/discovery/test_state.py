@@ -5,19 +5,30 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from machines import settings
-from tritium_discovery import BadState, TimedOut, holds, host_lock, state_directory
+from rigs.jvm import COMMAND, FakeJvm, clean_environment
+from tritium_discovery import BadState, TimedOut, Unwritten, claims, holds, host_lock, state_directory
 from tritium_discovery.device import Uuid
 from tritium_discovery.state import replace_file
 
 ROOT = pytest.mark.skipif(os.getuid() != 0, reason="only root can give files to other users")
 NOBODY = 65534
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """Root's directory for all users, where other users may look."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        Path(name).chmod(0o1777)
+        yield Path(name)
 
 
 def test_a_new_directory_is_the_users_alone(tmp_path: Path) -> None:
@@ -160,3 +171,60 @@ def test_a_file_is_replaced_whole_and_leaves_no_draft(tmp_path: Path) -> None:
     assert [(found.name, found.read_text(encoding="utf-8")) for found in tmp_path.iterdir()] == [
         ("file", "two")
     ]
+
+
+@pytest.mark.parametrize("where", ["none/file", "folder"])
+def test_a_file_that_cannot_be_written_is_an_error_and_leaves_no_draft(where: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+
+    with pytest.raises(Unwritten, match="cannot be written"):
+        replace_file(tmp_path / where, "text")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_on_a_full_disk_the_script_says_so_claims_nothing_and_leaves_no_draft(tmp_path: Path) -> None:
+    environ = clean_environment(TRITIUM_MACHINE="two-t4", TRITIUM_DIR=str(tmp_path / "state"))
+    limited: list[str | Path] = [
+        "sh",
+        "-c",
+        'ulimit -f 0; exec "$0"',
+        COMMAND,
+    ]  # no file may have a byte; pipes may
+
+    with FakeJvm(tmp_path) as jvm:
+        answer = jvm.run(environ, limited)
+
+        assert (answer.exit_code, answer.stdout) == (25, "")
+        assert "cannot be written: File too large" in answer.stderr
+        assert claims.live(tmp_path / "state") == ()
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["lock"]
+
+
+@ROOT
+@pytest.mark.parametrize("name", ["claim-x.json", "hold-GPU-1"])
+def test_rubbish_of_another_user_stops_nobody(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).symlink_to("/etc/passwd")
+    with pytest.raises(BadState):
+        (claims.live(tmp_path), holds.held(tmp_path))
+
+    os.lchown(tmp_path / name, NOBODY, NOBODY)
+
+    assert (claims.live(tmp_path), holds.held(tmp_path)) == ((), {})
+
+
+@ROOT
+def test_a_draft_that_another_user_laid_in_the_way_is_an_error_and_never_written_through(
+    shared: Path,
+) -> None:
+    precious = shared / "precious"
+    precious.write_text("data", encoding="utf-8")
+    (shared / f"draft-{os.getpid()}-file").symlink_to(precious)
+    os.seteuid(NOBODY)
+    try:
+        with pytest.raises(Unwritten, match="Operation not permitted"):
+            replace_file(shared / "file", "evil")
+    finally:
+        os.seteuid(0)
+
+    assert precious.read_text(encoding="utf-8") == "data"
