@@ -19,7 +19,7 @@ from tritium_discovery.errors import DiscoveryError, Refused, Unwritten
 from tritium_discovery.look import Discovery, look, published
 from tritium_discovery.selection import choose, judge
 from tritium_discovery.settings import Settings
-from tritium_discovery.spark import resources_file
+from tritium_discovery.spark import find_amount, resources_file
 from tritium_discovery.state import replace_file, state_directory
 from tritium_discovery.table import table
 
@@ -68,10 +68,14 @@ def gpu_discover(context: click.Context, resources_file: Path | None, component:
 
 
 def _write_resources(path: Path, component: str) -> None:
-    settings = _settings()
+    settings, amount = _settings(), None
+    if settings.amount is None:
+        part = component.removeprefix("spark.")
+        amount = find_amount(jvm=(), environ=os.environ, directory=Path(), components=(part,))
     found = look(settings)
     chosen = choose(
-        judge(found.devices, settings, claimed=_claimed(settings), held=_held(settings)), settings.amount
+        judge(found.devices, settings, claimed=_claimed(settings), held=_held(settings)),
+        settings.amount if amount is None else amount.devices,
     )
     replace_file(path.absolute(), resources_file(chosen, component=component))
     machine = found.observation.machine
@@ -101,9 +105,9 @@ def _row(device: Device) -> tuple[str, str, str, str, str, str, str, str, str]:
         device.uuid,
         device.pci_bus_id,
         device.product,
-        str(device.memory_mib),
-        str(device.free_mib),
-        ".".join(map(str, device.capability)),
+        str(device.memory_mib) if device.memory_mib else "-",
+        str(device.free_mib) if device.memory_mib else "-",
+        ".".join(map(str, device.capability)) if any(device.capability) else "-",
         "-" if device.numa_node is None else str(device.numa_node),
         "ok" if device.healthy else "; ".join(device.troubles),
     )

@@ -44,7 +44,8 @@ def examine(environ: Mapping[str, str], cwd: Path) -> Iterator[Check]:
         yield _bad("settings", err)
         return
     yield _emulation(settings)
-    yield _permissions()
+    if settings.machine is None:
+        yield _permissions()
     yield from _directory(settings)
     yield from _driver(settings)
     if settings.machine is None:

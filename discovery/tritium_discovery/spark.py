@@ -28,10 +28,17 @@ class Amount(NamedTuple):
     """E.g. ``spark.worker.resource.gpu.amount on the command line of the JVM``."""
 
 
-def find_amount(*, jvm: Sequence[str], environ: Mapping[str, str], directory: Path) -> Amount | None:
+def find_amount(
+    *,
+    jvm: Sequence[str],
+    environ: Mapping[str, str],
+    directory: Path,
+    components: Sequence[str] | None = None,
+) -> Amount | None:
     """The amount that Spark's configuration holds; ``None`` when it is nowhere to be found.
 
-    ``jvm`` is the command line of the calling JVM and ``directory`` its working directory. On YARN the
+    ``jvm`` is the command line of the calling JVM, which also says for which of the ``components`` it asks
+    unless that is known, and ``directory`` its working directory. On YARN the
     properties travel in ``__spark_conf__``; on Kubernetes they stay with the driver, and the container
     holds exactly the right devices instead.
 
@@ -41,7 +48,7 @@ def find_amount(*, jvm: Sequence[str], environ: Mapping[str, str], directory: Pa
     for where, conf in _places(jvm, environ, directory):
         found = {
             key: conf[key]
-            for key in (f"spark.{part}.resource.gpu.amount" for part in _components(jvm))
+            for key in (f"spark.{part}.resource.gpu.amount" for part in components or _components(jvm))
             if key in conf
         }
         if len(set(found.values())) > 1:

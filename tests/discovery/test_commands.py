@@ -38,6 +38,8 @@ COMMANDS = {
     "topo-json": ("topo", "--output", "json"),
     "env": ("env", "0"),
     "doctor": ("doctor",),
+    "doctor-json": ("doctor", "--output", "json"),
+    "validate": ("validate", str(COMMAND)),
 }
 
 
@@ -60,7 +62,7 @@ def plain(answer: Answer, directory: Path) -> str:
     text = f"{answer.stdout}--- stderr\n{answer.stderr}--- exit code {answer.exit_code}\n"
     text = text.replace(str(directory), "DIR").replace(f"user {os.getuid()} ", "user UID ")
     text = re.sub(re.escape(socket.gethostname()) + "/[0-9a-f]{8}", "HOST", text)
-    return re.sub(r"device nodes .*", "device nodes  ...", text)
+    return text.replace(str(COMMAND), "SCRIPT")
 
 
 def compare(said: str, file: Path) -> None:
@@ -78,7 +80,24 @@ def test_each_command_says_of_each_machine_what_it_said(machine: str, command: s
     compare(said, GOLDEN / machine / f"{command}.txt")
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "doctor"])
+@pytest.mark.parametrize("machine", NAMES)
+def test_claims_and_resources_say_of_each_machine_what_they_said(machine: str, tmp_path: Path) -> None:
+    written = run(tmp_path, "--resources-file", "r.json", machine=machine)
+    file = tmp_path / "r.json"
+    resources = (
+        f"{plain(written, tmp_path)}--- r.json\n{file.read_text(encoding='utf-8') if file.exists() else ''}\n"
+    )
+    with FakeJvm(tmp_path) as jvm:
+        jvm.run(clean_environment(TRITIUM_MACHINE=machine, TRITIUM_DIR=str(tmp_path / "state")))
+        claimed = unnamed(plain(run(tmp_path, "claims", machine=machine), tmp_path), str(jvm.pid))
+
+    compare(resources, GOLDEN / machine / "resources-file.txt")
+    compare(claimed, GOLDEN / machine / "claims.txt")
+
+
+@pytest.mark.parametrize(
+    "command", [name for name in COMMANDS if name not in {"doctor", "doctor-json", "validate"}]
+)
 def test_every_output_says_that_devices_are_emulated(command: str, tmp_path: Path) -> None:
     said = run(tmp_path, *COMMANDS[command]).stdout
 
@@ -241,6 +260,28 @@ def test_validate_refuses_what_spark_refuses(text: str, sentence: str, tmp_path:
 
     assert answer.exit_code == 24
     assert sentence in answer.stdout
+
+
+def test_validate_lets_the_script_say_why_and_leaves_nothing_of_it_running(tmp_path: Path) -> None:
+    text = f"#!/bin/sh\necho no card here >&2\nsleep 60 &\necho $! > {tmp_path}/pid\nsleep 60\n"
+
+    answer = run(tmp_path, "validate", script(tmp_path, text), TRITIUM_TIMEOUT_S="2")
+
+    assert answer.exit_code == 24
+    assert answer.stderr.startswith("no card here\n")
+    left = int((tmp_path / "pid").read_text(encoding="ascii"))
+    eventually(lambda: not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE)
+
+
+def test_a_resources_file_holds_as_many_as_spark_is_configured_for(tmp_path: Path) -> None:
+    (tmp_path / "spark-defaults.conf").write_text("spark.executor.resource.gpu.amount 3\n", encoding="utf-8")
+    environ = {"SPARK_CONF_DIR": str(tmp_path)}
+
+    for component, count in (("spark.executor", 3), ("spark.worker", 8)):
+        arguments = ("--resources-file", "r.json", "--component", component)
+        assert run(tmp_path, *arguments, machine="dgx-a100", **environ).exit_code == 0
+        (written,) = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+        assert (written["id"]["componentName"], len(written["addresses"])) == (component, count)
 
 
 def test_validate_refuses_a_path_with_options(tmp_path: Path) -> None:
