@@ -78,19 +78,28 @@ class RankFailed(TritiumError):
     """The user's function failed on a rank: it raised, exited or was killed by a signal.
 
     Attributes: ``rank`` failed first; ``cause`` names exception, exit code or signal; ``trace`` is the
-    rank's own traceback (empty when it left none); ``victims`` are the ranks that were ended after it.
+    rank's own traceback, or the last lines that it printed if it left none; ``victims`` are the ranks that
+    were ended after it; ``log`` says where its whole output is.
     """
 
     exit_code = 36
 
     def __init__(
-        self, *, gang: str, rank: int, cause: str, trace: str = "", victims: Sequence[int] = ()
+        self,
+        *,
+        gang: str,
+        rank: int,
+        cause: str,
+        trace: str = "",
+        victims: Sequence[int] = (),
+        log: str = "",
     ) -> None:
         self.gang = gang
         self.rank = rank
         self.cause = cause
         self.trace = trace
         self.victims = tuple(victims)
+        self.log = log
         super().__init__(f"{gang}: rank {rank} failed: {cause}")
 
 
@@ -107,9 +116,13 @@ class GangCancelled(TritiumError):
 
 
 class TooSlow(TritiumError):
-    """A time limit ran out."""
+    """A time limit ran out; ``trace`` is where all ranks were then, if there were ranks."""
 
     exit_code = 39
+
+    def __init__(self, sentence: str) -> None:
+        self.trace = ""
+        super().__init__(sentence)
 
 
 class VerifyFailed(TritiumError):

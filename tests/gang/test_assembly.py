@@ -10,11 +10,15 @@ from tritium.train.assembly import Assembly, Lost
 from tritium.train.messages import (
     Again,
     AllGone,
+    Beat,
+    Dump,
+    Dumped,
     Gathered,
     Go,
     Gone,
     Hello,
     Here,
+    Idle,
     Outcome,
     Refusal,
     Reserved,
@@ -44,16 +48,26 @@ def hello(task: int) -> Hello:
     return Hello(task=task, view=view, rows=None, address=("127.0.0.1", 4000 + task), cpus=2)
 
 
-def assembly(*, end_by: float | None = None) -> Assembly:
-    return Assembly(gang="train", size=2, launch_s=60.0, launch_by=60.0, end_by=end_by)
+def assembly(
+    *, end_by: float | None = None, stall_s: float | None = None, silence_s: float = 1e9
+) -> Assembly:
+    return Assembly(
+        gang="train",
+        size=2,
+        launch_s=60.0,
+        launch_by=60.0,
+        end_by=end_by,
+        stall_s=stall_s,
+        silence_s=silence_s,
+    )
 
 
 def said(told: list[ToTask]) -> list[str]:
     return [type(message).__name__ for message in told]
 
 
-def running(*, end_by: float | None = None) -> Assembly:
-    gang = assembly(end_by=end_by)
+def running(**limits: float) -> Assembly:
+    gang = assembly(**limits)
     for task in (0, 1):
         gang.handle(hello(task), now=1.0)
     for task in (0, 1):
@@ -197,9 +211,77 @@ def test_a_gang_ends_at_its_time_limit_if_it_has_one() -> None:
     assert running().tick(now=1e9) == []
 
     gang = running(end_by=100.0)
-    assert gang.tick(now=100.1) == [Stop()]
-    assert isinstance(gang.error, TooSlow)
+    assert gang.tick(now=100.1) == [Dump()]
     assert gang.tick(now=100.2) == []
+    assert gang.handle(Dumped(task=0, stacks='File "a.py", line 3 in step'), now=100.3) == []
+    assert gang.handle(Dumped(task=1, stacks=""), now=100.4) == [Stop()]
+    assert isinstance(gang.error, TooSlow)
+    assert gang.error.trace == 'rank 0:\n(it did not answer)\n\nrank 1:\nFile "a.py", line 3 in step'
+    assert gang.tick(now=100.5) == []
+
+
+def test_ranks_that_do_not_say_where_they_are_are_not_waited_for_long() -> None:
+    gang = running(end_by=100.0)
+    gang.tick(now=100.1)
+    gang.handle(Dumped(task=1, stacks="somewhere"), now=100.2)
+
+    assert gang.tick(now=105.0) == []
+    assert gang.tick(now=105.2) == [Stop()]
+    assert isinstance(gang.error, TooSlow)
+    assert gang.error.trace == "rank 0:\nsomewhere"
+
+
+def test_a_rank_that_fails_while_its_gang_is_late_is_not_the_cause() -> None:
+    gang = running(end_by=100.0)
+    gang.tick(now=100.1)
+
+    gang.handle(Gone(task=1, outcome=Outcome(kind="killed", cause="killed by SIGUSR1")), now=100.2)
+    assert isinstance(gang.error, TooSlow)
+
+    gang = running(end_by=100.0)
+    gang.tick(now=100.1)
+    gang.cancel(now=100.2)
+    assert isinstance(gang.error, GangCancelled)
+
+
+def test_a_rank_that_does_nothing_for_too_long_is_named_and_not_those_that_wait_for_it() -> None:
+    gang = running(stall_s=10.0)
+    gang.handle(Share(rank=1, call=0, payload=b""), now=4.0)
+    for task in (0, 1):
+        gang.handle(Idle(task=task, seconds=9.0), now=14.0)
+
+    assert gang.tick(now=14.9) == []
+    assert gang.tick(now=15.1) == [Dump()]
+    gang.handle(Dumped(task=0, stacks="in barrier"), now=15.2)
+    gang.handle(Dumped(task=1, stacks="in read"), now=15.3)
+
+    sentence = "train: rank 0 reported, gathered and printed nothing for 10 s (stall_timeout_s)"
+    assert str(gang.error) == sentence
+
+
+def test_ranks_that_wait_for_each_other_are_all_named() -> None:
+    gang = running(stall_s=10.0)
+    for task in (0, 1):
+        gang.handle(Idle(task=task, seconds=0.5), now=4.0)
+    gang.tick(now=14.0)
+    assert gang.tick(now=20.0) == [Stop()]
+
+    assert str(gang.error).startswith("train: ranks 0, 1 reported, gathered and printed nothing")
+
+
+def test_a_task_that_is_silent_is_lost_and_one_that_says_a_word_is_not() -> None:
+    gang = running(silence_s=5.0)
+    for task in (0, 1):
+        gang.handle(Beat(task=task), now=10.0)
+    gang.handle(Beat(task=0), now=14.0)
+
+    assert gang.tick(now=14.9) == []
+    assert gang.tick(now=15.1) == [Stop()]
+    assert isinstance(gang.error, GangLost)
+    assert "rank 0 on executor 1" in str(gang.error)
+    assert str(gang.error).endswith("its Python worker was silent for 5 s (silence_timeout_s)")
+    assert gang.abandoned, "Spark still waits for it"
+    assert gang.tick(now=99.0) == [AllGone()], "the other one may be silent in the end as well"
 
 
 def test_cancelling_twice_is_cancelling_once() -> None:

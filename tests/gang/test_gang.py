@@ -134,6 +134,7 @@ def test_a_failing_rank_fails_the_gang_once_with_its_own_traceback(
     assert str(caught.value) == "train: rank 1 failed: ValueError: this rank cannot"
     assert "in fail" in caught.value.trace
     assert caught.value.victims == (0,)
+    assert "-rank-1.log on " in caught.value.log
     assert len(list(tmp_path.iterdir())) == 2, "a user's bug must not be tried again"
 
 
@@ -181,6 +182,24 @@ def test_a_gang_over_its_time_limit_is_ended() -> None:
 
     with pytest.raises(TooSlow):
         tritium.Gang(ranks=2, timeout_s=4).run(sleep)
+
+
+def test_a_rank_that_does_nothing_for_too_long_ends_the_gang_with_the_stacks_of_all() -> None:
+    def get_stuck() -> None:
+        import time
+
+        if tritium.rank().rank == 1:
+            time.sleep(60)
+        tritium.rank().barrier()
+
+    with pytest.raises(
+        TooSlow, match=r"^train: rank 1 reported, gathered and printed nothing for 2 s"
+    ) as caught:
+        tritium.Gang(ranks=2, name="train", stall_timeout_s=2).run(get_stuck)
+
+    first, _, second = caught.value.trace.partition("rank 1:")
+    assert "in barrier" in first
+    assert "in get_stuck" in second
 
 
 def test_all_mistakes_in_a_gangs_numbers_are_named_at_once() -> None:

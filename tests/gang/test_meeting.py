@@ -15,8 +15,15 @@ from rigs.processes import eventually
 from tritium.errors import GangCancelled, GangLost
 from tritium.train.assembly import Assembly
 from tritium.train.meeting import Meeting
-from tritium.train.messages import FromTask, Gone, Here, Line, Outcome, Stop
-from tritium.train.wire import dial, listen, receive
+from tritium.train.messages import FromTask, Gone, Here, Line, Outcome, Pulse, Stop, ToTask
+from tritium.train.wire import Wire, dial, listen
+
+
+def receive(wire: Wire) -> ToTask:
+    while isinstance(message := wire.recv(), Pulse):
+        pass
+    assert isinstance(message, ToTask)
+    return message
 
 
 class Opened:

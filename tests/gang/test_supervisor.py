@@ -25,7 +25,19 @@ from tritium.train import guardian, launch
 from tritium.train.contract import Contract, base_environment, common_environment
 from tritium.train.daemon import start_fork_server
 from tritium.train.forkserver import DESCRIPTOR
-from tritium.train.messages import FromTask, Line, Outcome, Report, Share, Shared, Started, Stop
+from tritium.train.messages import (
+    Dump,
+    Dumped,
+    FromTask,
+    Idle,
+    Line,
+    Outcome,
+    Report,
+    Share,
+    Shared,
+    Started,
+    Stop,
+)
 from tritium.train.supervise import Supervisor
 from tritium_discovery import Uuid, holds
 
@@ -58,11 +70,18 @@ class Attended:
     """A rank that runs, the test's end of the driver's wire, and what was said."""
 
     def __init__(
-        self, function: Callable[..., Any], gang: str, hold: holds.Hold | None, **kwargs: Any
+        self,
+        function: Callable[..., Any],
+        gang: str,
+        hold: holds.Hold | None,
+        *,
+        silence_s: float,
+        logs: Path | None,
+        **kwargs: Any,
     ) -> None:
         self.said: list[FromTask] = []
         self.driver, far_end = Pipe()
-        self.supervisor = Supervisor()
+        self.supervisor = Supervisor(silence_s=silence_s, logs=logs)
         self.folder = self.supervisor.folder
         self.ending: tuple[Outcome, bytes | None] | None = None
         told = contract(gang)
@@ -119,8 +138,16 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 def attend(request: pytest.FixtureRequest) -> Iterator[Callable[..., Attended]]:
     made: list[Attended] = []
 
-    def start(function: Callable[..., Any], hold: holds.Hold | None = None, **kwargs: Any) -> Attended:
-        made.append(Attended(function, f"{request.node.name[:40]}-{os.getpid()}", hold, **kwargs))
+    def start(
+        function: Callable[..., Any],
+        hold: holds.Hold | None = None,
+        *,
+        silence_s: float = 30.0,
+        logs: Path | None = None,
+        **kwargs: Any,
+    ) -> Attended:
+        gang = f"{request.node.name[:40]}-{os.getpid()}"
+        made.append(Attended(function, gang, hold, silence_s=silence_s, logs=logs, **kwargs))
         return made[-1]
 
     yield start
@@ -382,7 +409,11 @@ def wait_in_vain() -> list[object]:
 def test_a_late_answer_is_not_taken_for_the_next_one(attend: Callable[..., Attended]) -> None:
     rank = attend(wait_in_vain)
 
-    shares = eventually(lambda: [m for m in rank.said if isinstance(m, Share)] if len(rank.said) > 2 else [])
+    def both() -> list[Share]:
+        shares = [message for message in rank.said if isinstance(message, Share)]
+        return shares if len(shares) == 2 else []
+
+    shares = eventually(both)
     for share in shares:
         rank.driver.send(Shared(call=share.call, payloads=(share.payload,)))
 
@@ -431,3 +462,150 @@ def test_a_fork_server_ends_with_its_daemon_even_while_it_imports(
         process.kill()
 
         assert_gone([server], within_s=2)
+
+
+def hang_in_c(note: str) -> None:
+    import ctypes
+
+    silent, _ = os.pipe()
+    Path(note).touch()
+    ctypes.PyDLL(None).read(silent, ctypes.create_string_buffer(1), 1)  # and keeps the interpreter's lock
+
+
+def test_a_rank_that_hangs_in_a_call_into_c_says_where_it_is(
+    attend: Callable[..., Attended], tmp_path: Path
+) -> None:
+    rank = attend(hang_in_c, note=str(tmp_path / "note"))
+    eventually((tmp_path / "note").exists)
+
+    rank.driver.send(Dump())
+
+    dumped = eventually(lambda: next((said for said in rank.said if isinstance(said, Dumped)), None))
+    assert dumped is not None
+    assert "in hang_in_c" in dumped.stacks
+    idle = eventually(lambda: [s.seconds for s in rank.said if isinstance(s, Idle) and s.seconds > 1])
+    assert idle
+    rank.driver.send(Stop())
+    assert rank.wait()[0].kind == "stopped"
+
+
+def test_a_rank_that_stands_still_is_ended_and_named(attend: Callable[..., Attended], tmp_path: Path) -> None:
+    rank = attend(sleep_with_hidden_grandchild, silence_s=2.0, note=str(tmp_path / "pid"))
+    processes = [rank.rank(), hidden(tmp_path / "pid")]
+
+    processes[0].suspend()
+
+    outcome, _ = rank.wait()
+    cause = "was stopped by SIGSTOP for 2 s (silence_timeout_s)"
+    assert (outcome.kind, outcome.cause) == ("killed", cause)
+    assert_gone(processes, within_s=0)
+
+
+def test_a_rank_that_goes_on_is_not_ended(attend: Callable[..., Attended], tmp_path: Path) -> None:
+    rank = attend(sleep_with_hidden_grandchild, silence_s=2.0, note=str(tmp_path / "pid"))
+    process = rank.rank()
+
+    process.suspend()
+    time.sleep(0.5)
+    process.resume()
+    time.sleep(3)
+
+    assert rank.ending is None
+    assert process.is_running()
+
+
+def test_a_guardian_that_stands_still_is_replaced(attend: Callable[..., Attended], tmp_path: Path) -> None:
+    rank = attend(sleep_with_hidden_grandchild, silence_s=2.0, note=str(tmp_path / "pid"))
+    processes = [rank.rank(), hidden(tmp_path / "pid")]
+
+    os.kill(rank.supervisor.guardian.pid, signal.SIGSTOP)
+
+    outcome, _ = rank.wait()
+    cause = "its guardian process did not answer for 2 s (silence_timeout_s)"
+    assert (outcome.kind, outcome.cause) == ("lost", cause)
+    assert_gone(processes, within_s=1)
+    assert not rank.folder.exists()
+
+
+def test_a_stop_does_not_wait_for_a_guardian_that_stands_still(
+    attend: Callable[..., Attended], tmp_path: Path
+) -> None:
+    rank = attend(sleep_with_hidden_grandchild, note=str(tmp_path / "pid"))
+    processes = [rank.rank(), hidden(tmp_path / "pid")]
+    os.kill(rank.supervisor.guardian.pid, signal.SIGSTOP)
+
+    began = time.monotonic()
+    rank.driver.send(Stop())
+
+    assert rank.wait()[0].kind == "stopped"
+    assert time.monotonic() - began < 3
+    assert_gone(processes, within_s=1)
+
+
+def chatter() -> None:
+    for number in range(20_000):
+        print(f"line {number}")
+    raise ValueError("too much said")
+
+
+def test_the_driver_hears_a_bearable_part_and_the_log_has_all(
+    attend: Callable[..., Attended], tmp_path: Path
+) -> None:
+    rank = attend(chatter, logs=tmp_path)
+
+    outcome, _ = rank.wait()
+
+    (log,) = tmp_path.iterdir()
+    said = rank.lines()
+    gaps = [line for line in said if line.startswith("tritium: ")]
+    assert log.name.endswith(".0-rank-0.log")
+    assert log.read_text().splitlines() == [f"line {number}" for number in range(20_000)]
+    assert len(said) < 10_000
+    assert all(f"lines left out here; all of it: {log} on " in gap for gap in gaps)
+    assert len(said) - len(gaps) + sum(int(gap.split()[1]) for gap in gaps) == 20_000
+    assert outcome.log.startswith(f"{log} on ")
+    assert "in chatter" in outcome.trace
+
+
+def die_after_some_words() -> None:
+    print("step 41", flush=True)
+    print("step 42", flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_the_last_words_of_a_rank_that_left_no_traceback_are_kept(attend: Callable[..., Attended]) -> None:
+    outcome, _ = attend(die_after_some_words).wait()
+
+    assert (outcome.kind, outcome.cause) == ("killed", "killed by SIGKILL")
+    assert outcome.trace == "step 41\nstep 42"
+
+
+@pytest.fixture
+def small_group() -> Iterator[Path]:
+    """A control group in which 64 MiB are all there is."""
+    group = Path(f"/sys/fs/cgroup/memory/tritium-test-{os.getpid()}")
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text(str(64 << 20))
+    except OSError as err:
+        pytest.skip(f"needs a writable cgroup v1 for memory, as root: {err}")
+    yield group
+    eventually(lambda: not (group / "cgroup.procs").read_text())
+    group.rmdir()
+
+
+def eat(group: str) -> None:
+    (Path(group) / "cgroup.procs").write_text(str(os.getpid()))
+    food = []
+    while True:
+        food.append(bytes(range(256)) * 4096)
+
+
+def test_a_rank_that_the_kernel_kills_for_lack_of_memory_says_so_and_how_it_is_known(
+    attend: Callable[..., Attended], small_group: Path
+) -> None:
+    outcome, _ = attend(eat, group=str(small_group)).wait(limit_s=60)
+
+    assert outcome.kind == "killed"
+    assert outcome.cause.startswith("killed by SIGKILL: out of memory: ")
+    assert "oom_kill" in outcome.cause

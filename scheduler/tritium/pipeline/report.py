@@ -9,7 +9,7 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-from tritium.errors import ModelFailed, RankFailed
+from tritium.errors import ModelFailed, RankFailed, TooSlow
 from tritium.pipeline.charts import curve, meter, timeline_svg
 from tritium.pipeline.plan import Plan, why
 from tritium.pipeline.results import DeviceUse, Trained
@@ -62,7 +62,7 @@ def _head(story: Story) -> str:
         lines.append('<h1 class="failed">The run <em>stopped</em> before it was done.</h1>')
         lines.append(f'<div class="lead"><pre>{escape(str(run.error))}</pre></div>')
         # The user's own code failed: here, unlike on the screen, is room for its own traceback.
-        if isinstance(run.error, (RankFailed, ModelFailed)) and run.error.trace:
+        if isinstance(run.error, (RankFailed, ModelFailed, TooSlow)) and run.error.trace:
             lines.append(
                 f"<details><summary>traceback</summary><pre>{escape(run.error.trace)}</pre></details>"
             )

@@ -13,12 +13,16 @@ from tritium.errors import GangCancelled, GangLost, RankFailed, TooSlow, Tritium
 from tritium.train.messages import (
     Again,
     AllGone,
+    Beat,
+    Dump,
+    Dumped,
     FromTask,
     Gathered,
     Go,
     Gone,
     Hello,
     Here,
+    Idle,
     Line,
     Outcome,
     Report,
@@ -29,6 +33,7 @@ from tritium.train.messages import (
     Stop,
     ToTask,
 )
+from tritium.train.vigil import Vigil
 
 __all__ = ["Assembly", "Lost", "Phase"]
 
@@ -56,6 +61,10 @@ class Assembly:
     """Moment at which the current one of these limits runs out, on the clock that ``now`` is read from."""
     end_by: float | None
     """Moment at which the gang must be over, if it has one."""
+    silence_s: float = 30.0
+    """A task that says nothing for so long is lost; even one that has nothing to say says that."""
+    stall_s: float | None = None
+    """A rank that reports, gathers and prints nothing for so long ends the gang; ``None``: it may."""
 
     phase: Phase = "gathering"
     error: TritiumError | None = None
@@ -72,6 +81,7 @@ class Assembly:
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     began: dict[Phase, float] = field(default_factory=dict)
     """When each phase was entered first."""
+    _vigil: Vigil = field(default_factory=Vigil)
     _replies: dict[int, Reserved] = field(default_factory=dict)
     _shares: dict[int, dict[int, bytes]] = field(default_factory=dict)
     """By call of all_gather, by rank: what was put into those that not all have made yet."""
@@ -84,6 +94,7 @@ class Assembly:
 
     def handle(self, event: FromTask | Lost, *, now: float) -> list[ToTask]:
         """Take in one event and answer what all tasks must be told."""
+        self._vigil.takes(event, now=now)
         match event:
             case Here(task=task):
                 return self._here(task)
@@ -97,25 +108,54 @@ class Assembly:
                 return []
             case Share():
                 return self._share(event)
+            case Dumped(task=task, stacks=stacks):
+                self._vigil.learns(self.ranks[task], stacks)
+                return self._late(now)
             case Gone(task=task, outcome=outcome):
                 return self._gone(task, outcome, now)
             case Lost(task=task):
-                return self._lost(task, now)
-            case Report() | Line():
+                return self._lost(task, "its executor or Python worker went away", now)
+            case Report() | Line() | Beat() | Idle():
                 return []
 
     def tick(self, *, now: float) -> list[ToTask]:
         """Look at the clock: a gang that is late ends with what is known about the cause."""
+        silence = f"its Python worker was silent for {self.silence_s:g} s (silence_timeout_s)"
+        said: list[ToTask] = []
+        for task in self._vigil.silent(self.silence_s, now=now):
+            said += self._lost(task, silence, now)
+        return said or self._late(now)
+
+    def _late(self, now: float) -> list[ToTask]:
         if self.phase in ("ending", "over"):
             return []
+        if self._vigil.verdict is not None:
+            return self._end(self._vigil.verdict, now) if self._vigil.knows(self._living, now=now) else []
         if self.launch_by is not None and self.phase != "running" and now > self.launch_by:
             missing = sorted(set(range(self.size)) - self.arrived)
             what = f"Spark has not started its tasks {missing}" if missing else "its devices stayed taken"
             limit = f"{self.launch_s:g} s (launch_timeout_s)"
             return self._end(TooSlow(f"{self.gang}: did not start within {limit}: {what}"), now)
         if self.end_by is not None and now > self.end_by:
-            return self._end(TooSlow(f"{self.gang}: was still running at its time limit"), now)
+            return self._condemn("was still running at its time limit", now)
+        if self.stall_s is not None and self.phase == "running":
+            waiting = {rank for parts in self._shares.values() for rank in parts}
+            stalled = self._vigil.stalled(self.stall_s, ranks=self.ranks, waiting=waiting, now=now)
+            if stalled is not None:
+                return self._condemn(stalled, now)
         return []
+
+    @property
+    def _living(self) -> set[int]:
+        return {rank for task, rank in self.ranks.items() if task not in self.outcomes}
+
+    def _condemn(self, sentence: str, now: float) -> list[ToTask]:
+        """End the gang for a lapse of time, but ask first where its ranks are."""
+        error = TooSlow(f"{self.gang}: {sentence}")
+        if self.phase != "running":
+            return self._end(error, now)
+        self._vigil.condemns(error, now=now)
+        return [Dump()]
 
     def cancel(self, *, now: float) -> list[ToTask]:
         """End the gang because somebody asked for it."""
@@ -173,6 +213,7 @@ class Assembly:
 
     def _gone(self, task: int, outcome: Outcome, now: float) -> list[ToTask]:
         self.outcomes[task] = outcome
+        self._vigil.forgets(task)
         said: list[ToTask] = []
         if outcome.failed and self.phase not in ("ending", "over"):
             said += self._end(self._failure(task, outcome), now)
@@ -189,10 +230,15 @@ class Assembly:
             return GangLost(f"{self.gang}: lost rank {rank}: {outcome.cause}")
         victims = sorted(self.ranks.get(t, t) for t in self.hellos if t != task)
         return RankFailed(
-            gang=self.gang, rank=rank, cause=outcome.cause, trace=outcome.trace, victims=victims
+            gang=self.gang,
+            rank=rank,
+            cause=outcome.cause,
+            trace=outcome.trace,
+            victims=victims,
+            log=outcome.log,
         )
 
-    def _lost(self, task: int, now: float) -> list[ToTask]:
+    def _lost(self, task: int, how: str, now: float) -> list[ToTask]:
         if task in self.outcomes or self.phase == "over":
             return []
         said: list[ToTask] = []
@@ -200,11 +246,12 @@ class Assembly:
             hello = self.hellos.get(task)
             where = f" on {hello.view.pool_name} of {hello.view.inventory.host}" if hello else ""
             who = f"rank {self.ranks[task]}" if task in self.ranks else f"task {task}"
-            lost = f"{self.gang}: lost {who}{where}: its executor or Python worker went away"
-            said += self._end(GangLost(lost), now)
+            said += self._end(GangLost(f"{self.gang}: lost {who}{where}: {how}"), now)
         return said + self._gone(task, Outcome(kind="lost", cause="connection lost"), now)
 
     def _end(self, error: TritiumError, now: float) -> list[ToTask]:
-        self.error = error
+        # What was found first stays the cause, unless somebody cancels.
+        first = None if isinstance(error, GangCancelled) else self._vigil.traced()
+        self.error = first or error
         self._enter("ending", now)
         return [Stop()]

@@ -34,7 +34,7 @@ _MAX_PATH = 4096
 def main(argv: list[str]) -> int:
     """Serve until the daemon goes."""
     # While it imports it cannot look at the daemon's pidfd, and imports may take long.
-    guardian.die_with_parent()
+    guardian.die_with(int(argv[2]))
     wishes, daemon = socket.socket(fileno=int(argv[1])), os.pidfd_open(int(argv[2]))
     os.setsid()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

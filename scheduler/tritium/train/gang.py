@@ -86,6 +86,13 @@ class Gang:
     timeout_s: float | None = None
     """Limit for the whole run, the data included; none by default: training takes as long as it takes."""
 
+    stall_timeout_s: float | None = None
+    """Limit for a rank that reports, gathers and prints nothing: the gang ends with the stacks of all
+    ranks in the error (``.trace``); none by default."""
+    silence_timeout_s: float = 30.0
+    """Limit for what stands still: a driver, a Python worker or a guardian that is not heard, a rank
+    stopped by a signal. What is gone is known at once."""
+
     def __post_init__(self) -> None:
         numbers: list[tuple[str, object, int]] = [
             ("ranks", self.ranks, 1),
@@ -148,6 +155,7 @@ class Gang:
                 function=pickled,
                 has_data=data is not None,
                 output=output,
+                silence_s=self.silence_timeout_s,
             )
             rows = data.repartition(self.ranks) if data is not None else _one_row_each(spark, self.ranks)
             values = job.run(rows.mapInArrow(task, SCHEMA, barrier=True, profile=profile), meeting)
@@ -161,6 +169,8 @@ class Gang:
             launch_s=self.launch_timeout_s,
             launch_by=now + self.launch_timeout_s,
             end_by=now + self.timeout_s if self.timeout_s is not None else None,
+            silence_s=self.silence_timeout_s,
+            stall_s=self.stall_timeout_s,
             # Gangs that compete for the same devices must not look again in step.
             again_s=random.uniform(0.1, 0.5),  # noqa: S311  no secret
             began={"gathering": now},

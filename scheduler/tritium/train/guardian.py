@@ -3,14 +3,16 @@
 It runs in a session of its own as a subreaper, so that a rank's orphans stay its descendants. Its
 one wire is a socket to the task: when that closes, for whatever reason, it ends every process of the
 rank that it can find, removes the rank's folder and goes. It imports nothing but the standard
-library and this package's `sweep`.
+library and this package's `ending`, `oom` and `sweep`.
 
 Run as ``python -m tritium.train.guardian FD FOLDER``, or forked by `tritium.train.forkserver`. Once it
 has said ``guardian PID``, the task writes ``start.json`` (`mark`, `argv`, `env`, `cwd`, `grace_s`) into
 FOLDER and sends ``start`` on FD together with the descriptors that are the rank's; their new numbers are
-appended to `argv`. Answers: ``pid N``, then ``status N`` when the rank ended by itself (as from
-``waitpid``), then ``gone`` when all of its processes are, or ``stuck`` if one would not die. FOLDER lives
-until the task has closed the socket, so that it can read what the rank left there.
+appended to `argv`. A byte on FD after that asks the rank for its stacks. Answers: ``pid N``; ``beat`` every
+second; ``stopped NAME`` and ``continued``; ``status N`` when the rank ended by itself (as from
+``waitpid``), after ``oom TEXT`` if memory had run out; then ``gone`` when all of its processes are, or
+``stuck`` if one would not die. FOLDER lives until the task has closed the socket, so that it can read what
+the rank left there.
 """
 
 from __future__ import annotations
@@ -28,18 +30,21 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from tritium.train import sweep
+from tritium.train import oom, sweep
+from tritium.train.ending import signal_name
 
-__all__ = ["SUPERSEDED", "Start", "die_with_parent", "exec_rank", "fork_rank", "guard", "main"]
+__all__ = ["SUPERSEDED", "Start", "die_with", "exec_rank", "fork_rank", "guard", "main"]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _ENV_START = 50 - 3
 """Index of ``env_start`` in /proc/PID/stat behind the command's name."""
 _READ_LIMIT_S = 60.0
+_BEAT_S = 1.0
 _MAX_DESCRIPTORS = 64
 SUPERSEDED = "superseded"
 """File in a rank's folder: the task has given up on the fork server and started a guardian by exec."""
@@ -85,7 +90,7 @@ def exec_rank(order: dict[str, Any], descriptors: list[int]) -> int:
         cwd=order["cwd"],
         stdin=subprocess.DEVNULL,
         pass_fds=descriptors,
-        preexec_fn=_be_rank,  # noqa: PLW1509  one thread here, and nothing else can set the signal in time
+        preexec_fn=partial(_be_rank, os.getpid()),  # noqa: PLW1509  one thread here, and nothing else can set the signal in time
     )
     process.returncode = 0  # it is reaped below, not by Popen
     return process.pid
@@ -93,12 +98,13 @@ def exec_rank(order: dict[str, Any], descriptors: list[int]) -> int:
 
 def fork_rank(order: dict[str, Any], descriptors: list[int]) -> int:
     """Start a rank as a copy of this process, with the frameworks that it has loaded."""
+    guardian = os.getpid()
     pid = os.fork()
     if pid:
         return pid
     code = 1
     try:
-        _be_rank()
+        _be_rank(guardian)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _close_all_but({0, 1, 2, *descriptors})
@@ -117,17 +123,21 @@ def fork_rank(order: dict[str, Any], descriptors: list[int]) -> int:
         os._exit(code)
 
 
-def _be_rank() -> None:
+def _be_rank(guardian: int) -> None:
     """Make this new process a rank: a session of its own, default signals, death with its guardian."""
     os.setsid()
+    # Until it can answer it must not die of being asked.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     for heard in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(heard, signal.SIG_DFL)
-    die_with_parent()
+    die_with(guardian)
 
 
-def die_with_parent() -> None:
-    """Let the kernel kill this process when the one that started it ends; its children do not inherit it."""
+def die_with(parent: int) -> None:
+    """Let the kernel kill this process when its parent ends; its own children do not inherit that."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before it was asked for
+        os._exit(1)
 
 
 def _show_mark(mark: str) -> None:
@@ -172,8 +182,11 @@ def _become_subreaper() -> int:
 
 def _see_to_its_end(wire: socket.socket, bell: int, rank: int, order: dict[str, Any]) -> None:
     _say(wire, f"pid {rank}")
+    kills = oom.kills()
     status = _watch(rank, wire, bell)
     if status is not None:
+        if os.WIFSIGNALED(status) and (evidence := oom.evidence(kills, oom.kills())):
+            _say(wire, f"oom {evidence}")
         _say(wire, f"status {status}")
     clean = sweep.end(order["mark"], grace_s=order["grace_s"], family=True)
     _say(wire, "gone" if clean else "stuck")
@@ -182,20 +195,35 @@ def _see_to_its_end(wire: socket.socket, bell: int, rank: int, order: dict[str, 
 def _watch(pid: int, wire: socket.socket, bell: int) -> int | None:
     """Wait for the rank to end; returns its status, or None when the task said stop or went away."""
     while True:
-        ready, _, _ = select.select([wire.fileno(), bell], [], [])
+        ready, _, _ = select.select([wire.fileno(), bell], [], [], _BEAT_S)
         if bell in ready:
             os.read(bell, 4096)
             # Orphans of the rank, which this subreaper has adopted, are reaped on the way.
-            for ended, status in _ended():
-                if ended == pid:
+            for changed, status in _changes():
+                if changed == pid and not (os.WIFSTOPPED(status) or os.WIFCONTINUED(status)):
                     return status
+                if changed == pid:
+                    stopped = os.WIFSTOPPED(status)
+                    _say(wire, f"stopped {signal_name(os.WSTOPSIG(status))}" if stopped else "continued")
         if wire.fileno() in ready:
-            return None
+            if not _is_asked(wire):
+                return None
+            os.kill(pid, signal.SIGUSR1)
+        # A task that stands still does not read: never wait for it here.
+        with contextlib.suppress(OSError):
+            wire.send(b"beat\n", socket.MSG_DONTWAIT)
 
 
-def _ended() -> Iterator[tuple[int, int]]:
+def _is_asked(wire: socket.socket) -> bool:
+    """Take the byte that asks for stacks; False at the end of the wire."""
+    with contextlib.suppress(OSError):
+        return bool(wire.recv(1))
+    return False
+
+
+def _changes() -> Iterator[tuple[int, int]]:
     with contextlib.suppress(ChildProcessError):
-        while (child := os.waitpid(-1, os.WNOHANG))[0]:
+        while (child := os.waitpid(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED))[0]:
             yield child
 
 

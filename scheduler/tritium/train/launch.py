@@ -40,11 +40,15 @@ class Guardian:
         """Wait for its end, else kill it; returns whether it ended by itself."""
         ended = self.wait(timeout_s=timeout_s)
         if not ended:
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            self.kill()
         if self._process is not None:
             self._process.wait()
         os.close(self._pidfd)
         return ended
+
+    def kill(self) -> None:
+        """Kill it; its rank goes with it."""
+        signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     def _fork(self, folder: Path, output: int) -> bool:
         descriptor = os.environ.get(DESCRIPTOR)

@@ -2,12 +2,11 @@
 
 Spark's own ``barrier()`` polls once a second and carries nothing back, so tasks connect here. The
 closing of a connection is news in both directions: a task that vanishes is lost, a driver that
-vanishes ends the gang.
+vanishes ends the gang. So is silence, where a machine stands still or a cable is cut.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import socket
@@ -18,8 +17,9 @@ from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, wait
 
 from tritium.train.assembly import Assembly, Lost
-from tritium.train.messages import FromTask, Here, ToTask
-from tritium.train.wire import Wire, admit, listen
+from tritium.train.link import beat_s
+from tritium.train.messages import FromTask, Here, Pulse, ToTask
+from tritium.train.wire import Wire, admit, hang_up, listen
 
 __all__ = ["Meeting"]
 
@@ -64,6 +64,7 @@ class Meeting:
         self._tasks: dict[Wire, int | None] = {}
         self._wake_r, self._wake_w = os.pipe()
         self._closing = False
+        self._next_pulse = 0.0
         self._thread = threading.Thread(target=self._run, name="tritium-meeting", daemon=True)
         self._thread.start()
 
@@ -105,7 +106,11 @@ class Meeting:
         with self._lock:
             while self._joining:
                 self._tasks[self._joining.pop()] = None
-            self._tell(self._assembly.tick(now=time.monotonic()))
+            now = time.monotonic()
+            if now >= self._next_pulse:
+                self._next_pulse = now + beat_s(self._assembly.silence_s)
+                self._tell([Pulse()])
+            self._tell(self._assembly.tick(now=now))
 
     def _admit(self, guest: socket.socket) -> None:
         """Let a guest in, in a thread of its own, so that a silent one holds up nobody."""
@@ -140,9 +145,11 @@ class Meeting:
     def _tell(self, said: Sequence[ToTask]) -> None:
         for message in said:
             for wire in list(self._tasks):
-                # A task that is gone shows as the end of its connection in the next turn.
-                with contextlib.suppress(OSError):
+                try:
                     wire.send(message)
+                except OSError:
+                    # It shows as the end of its connection in the next turn.
+                    hang_up(wire)
         if self._assembly.phase == "over":
             self.over.set()
         if said and self._assembly.abandoned:

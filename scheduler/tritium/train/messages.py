@@ -15,15 +15,20 @@ from tritium.spark.inventory import TaskView
 __all__ = [
     "Again",
     "AllGone",
+    "Beat",
+    "Dump",
+    "Dumped",
     "FromTask",
     "Gathered",
     "Go",
     "Gone",
     "Hello",
     "Here",
+    "Idle",
     "Line",
     "Outcome",
     "OutcomeKind",
+    "Pulse",
     "Refusal",
     "Report",
     "Reserved",
@@ -47,7 +52,9 @@ class Outcome:
     cause: str = ""
     """E.g. ``ValueError: no rows`` or ``killed by SIGKILL``."""
     trace: str = ""
-    """The rank's own traceback, if it left one."""
+    """The rank's own traceback, if it left one, else the last lines that it printed."""
+    log: str = ""
+    """Where its whole output is, e.g. ``/work/app-1/0/train-5f0c2a.0-rank-3.log on node-7``."""
     seconds: float = 0.0
     """From the start of its process to its end."""
 
@@ -160,6 +167,39 @@ class Shared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """Task -> driver: I am still here."""
+
+    task: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pulse:
+    """Driver -> all: I am still here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idle:
+    """Task -> driver: for so long my rank has reported, gathered and printed nothing."""
+
+    task: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dump:
+    """Driver -> all: say where your ranks are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dumped:
+    """Task -> driver: the stacks of all threads of my rank; empty if it did not answer."""
+
+    task: int
+    stacks: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gone:
     """Task -> driver: my rank and all of its processes are gone."""
 
@@ -177,5 +217,5 @@ class AllGone:
     """Driver -> all: every rank is gone, so Spark may have its devices back."""
 
 
-FromTask = Here | Hello | Reserved | Started | Report | Line | Share | Gone
-ToTask = Gathered | Again | Go | Shared | Stop | AllGone
+FromTask = Here | Hello | Reserved | Started | Report | Line | Share | Beat | Idle | Dumped | Gone
+ToTask = Gathered | Again | Go | Shared | Pulse | Dump | Stop | AllGone

@@ -18,6 +18,7 @@ from typing import Any
 
 from tritium.train import rank, rendezvous
 from tritium.train.contract import Contract
+from tritium.train.stacks import answer_with_stacks
 from tritium_discovery import holds
 
 __all__ = ["main"]
@@ -26,6 +27,7 @@ __all__ = ["main"]
 def main(argv: list[str]) -> int:
     """Be the rank; the exit code is 0 when a result was left, whatever it says."""
     folder = Path(argv[1])
+    answer_with_stacks(folder)
     wire, listener, *hold = map(int, argv[2:])
     contract: Contract = pickle.loads((folder / "contract.pkl").read_bytes())  # noqa: S301  our own task's
     holds.adopt(hold, what=f"rank {contract.rank} of {contract.gang}")

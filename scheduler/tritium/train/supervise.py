@@ -9,40 +9,71 @@ import os
 import pickle
 import selectors
 import shutil
-import signal
 import socket
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tritium.train import sweep
 from tritium.train.contract import Contract
+from tritium.train.ending import Ending, how_it_ended
 from tritium.train.launch import Guardian
 from tritium.train.lines import Lines
-from tritium.train.messages import FromTask, Line, Outcome, Report, Share, Shared, Started, Stop
+from tritium.train.messages import (
+    Dump,
+    Dumped,
+    FromTask,
+    Idle,
+    Line,
+    Outcome,
+    Report,
+    Share,
+    Shared,
+    Started,
+    Stop,
+    ToTask,
+)
+from tritium.train.printed import Printed
+from tritium.train.stacks import stacks
 
-__all__ = ["Supervisor"]
+__all__ = ["Ear", "Supervisor"]
 
 _GRACE_S = 1.0
 """Between SIGTERM and SIGKILL."""
 _GONE_LIMIT_S = 15.0
 """How long to wait for a guardian's last word: its grace plus what SIGKILL may take."""
 
-
 _TAKE_LIMIT_S = 20.0
 """How long a rank may take to read an answer before it is left without one."""
-_MAX_LINE = 65536
-"""Longest line that is relayed in one piece, in bytes."""
+_STACKS_LIMIT_S = 2.0
+_LOOK_S = 0.5
+_IDLE_S = 1.0
+"""How often the driver is told since when the rank has done nothing."""
+
+
+class Ear(Protocol):
+    """Where the driver is heard."""
+
+    def fileno(self) -> int:
+        """Readable when there is something to receive, or nothing more will come."""
+
+    def recv(self) -> ToTask:
+        """Return the next message."""
 
 
 class Supervisor:
-    """One rank's place in a task: its folder and guardian at once, its process once it is placed."""
+    """One rank's place in a task: its folder and guardian at once, its process once it is placed.
 
-    def __init__(self) -> None:
+    Args:
+        silence_s: limit for a guardian that does not answer, and for a rank that was stopped by a signal.
+        logs: folder for the rank's whole output; ``None``: it is not kept.
+    """
+
+    def __init__(self, *, silence_s: float = 30.0, logs: Path | None = None) -> None:
+        self._silence_s, self._logs = silence_s, logs
         self.folder = Path(tempfile.mkdtemp(prefix="tritium-rank-"))
         """For everything that the rank reads and leaves; the guardian removes it, whoever dies."""
         self._mark: str | None = None
@@ -52,9 +83,12 @@ class Supervisor:
         self._over = False
         """Whether the guardian has said its last word."""
         self._stopped = False
-        # What a rank prints may end its lines as a progress bar does, or never.
-        printed = Lines(ends=rb"[\r\n]+", limit=_MAX_LINE)
-        self._lines = {"guardian": Lines(), "output": printed, "rank": Lines()}
+        self._standing: tuple[str, float] | None = None
+        """Since when the rank has stood still, and by which signal."""
+        self._oom = self._silent = ""
+        """What speaks for an out-of-memory kill; what has been silent for too long."""
+        self._words = {"guardian": Lines(), "rank": Lines()}
+        self._printed = Printed(None)
         self._output, output = socket.socketpair()
         self._wire, self._far_wire = socket.socketpair()
         self._wire.settimeout(_TAKE_LIMIT_S)
@@ -64,7 +98,10 @@ class Supervisor:
     def start(self, contract: Contract, environment: Mapping[str, str], descriptors: Sequence[int]) -> None:
         """Let the guardian start the rank's process, which alone keeps the descriptors from here on."""
         self._mark, self._rank = contract.mark, contract.rank
-        self._began = time.monotonic()
+        self._began = self._active_at = self._guardian_at = time.monotonic()
+        self._told_at = 0.0
+        if self._logs is not None:
+            self._printed = Printed(self._logs / f"{contract.mark.replace('/', '-rank-')}.log")
         self._clean = False
         order = {
             "mark": contract.mark,
@@ -83,7 +120,7 @@ class Supervisor:
         self._finish()
 
     def attend(
-        self, driver: Connection[Any, Any], say: Callable[[FromTask], None], *, task: int
+        self, driver: Ear, say: Callable[[FromTask], None], *, task: int
     ) -> tuple[Outcome, bytes | None]:
         """Relay what the rank says until it is gone; end it when the driver says so or is lost.
 
@@ -103,18 +140,42 @@ class Supervisor:
             watched.register(driver, selectors.EVENT_READ, "driver")
             stop_by = math.inf
             while self.guardian.wire in watched.get_map() and not self._over and time.monotonic() < stop_by:
-                for key, _ in watched.select(timeout=0.5):
+                for key, _ in watched.select(timeout=_LOOK_S):
                     if key.data == "driver":
                         if not self._heed(driver):
                             watched.unregister(driver)
                             stop_by = time.monotonic() + _GONE_LIMIT_S
                     elif not self._listen(key.data, channels[key.data]):
                         watched.unregister(key.fileobj)
+                self._look_at_the_clock()
         ending = self._ending()
         self._finish()
         return ending
 
-    def _heed(self, driver: Connection[Any, Any]) -> bool:
+    def _look_at_the_clock(self) -> None:
+        """Tell how long the rank has been idle; end what stands still."""
+        now = time.monotonic()
+        if now - self._told_at > _IDLE_S:
+            self._told_at = now
+            self._say(Idle(task=self._task, seconds=now - self._active_at))
+        if self._stopped and sweep.stands_still(self.guardian.pid):
+            self.guardian.kill()
+        if self._silent or self._stopped or self._over:
+            return
+        limit = f"for {self._silence_s:g} s (silence_timeout_s)"
+        if self._standing is not None and now - self._standing[1] > self._silence_s:
+            self._silent = f"was stopped by {self._standing[0]} {limit}"
+            self._send_guardian_home()
+        elif now - self._guardian_at > self._silence_s:
+            self._silent = f"its guardian process did not answer {limit}"
+            self.guardian.kill()
+
+    def _send_guardian_home(self) -> None:
+        """Let the guardian end everything, if it is still there."""
+        with contextlib.suppress(OSError):
+            self.guardian.wire.shutdown(socket.SHUT_WR)
+
+    def _heed(self, driver: Ear) -> bool:
         """Do what the driver says; returns whether there may be more to come."""
         try:
             message = driver.recv()
@@ -125,12 +186,19 @@ class Supervisor:
             answer = {"call": message.call, "shared": shared}
             with contextlib.suppress(OSError):
                 self._wire.sendall(json.dumps(answer).encode() + b"\n")
+        if isinstance(message, Dump):
+            self._say(Dumped(task=self._task, stacks=self._stacks()))
         if not isinstance(message, Stop):
             return True
         self._stopped = True
-        with contextlib.suppress(OSError):
-            self.guardian.wire.shutdown(socket.SHUT_WR)
+        self._send_guardian_home()
         return False
+
+    def _stacks(self) -> str:
+        with contextlib.suppress(OSError):
+            self.guardian.wire.send(b"?")
+            return stacks(self.folder, within_s=_STACKS_LIMIT_S)
+        return ""
 
     def _listen(self, name: str, channel: socket.socket) -> bool:
         """Take in what one channel has to say; returns whether it is still open."""
@@ -140,21 +208,42 @@ class Supervisor:
             return False
         except OSError:
             data = b""
-        for line in self._lines[name].feed(data):
-            self._take(name, line)
+        now = time.monotonic()
+        if name == "guardian":
+            self._guardian_at = now
+        elif data:
+            self._active_at = now
+        if name == "output":
+            self._relay(self._printed.feed(data, now=now))
+            return bool(data)
+        for line in self._words[name].feed(data):
+            if name == "rank":
+                self._take_word(json.loads(line))
+            else:
+                self._take_notice(*line.partition(" ")[::2], now=now)
         return bool(data)
 
-    def _take(self, name: str, line: str) -> None:
-        if name == "output":
+    def _relay(self, lines: Sequence[str]) -> None:
+        for line in lines:
             self._say(Line(rank=self._rank, text=line))
-        elif name == "rank":
-            self._take_word(json.loads(line))
-        elif line.startswith("pid "):
-            self._say(Started(task=self._task, rank=self._rank, pid=int(line[4:])))
-        elif line.startswith("status "):
-            self._status = int(line[7:])
-        elif line in ("gone", "stuck"):
-            self._over, self._clean = True, line == "gone"
+
+    def _take_notice(self, what: str, rest: str, *, now: float) -> None:
+        """Take in a line of the guardian's."""
+        match what:
+            case "pid":
+                self._say(Started(task=self._task, rank=self._rank, pid=int(rest)))
+            case "stopped":
+                self._standing = (rest, now)
+            case "continued":
+                self._standing = None
+            case "oom":
+                self._oom = rest
+            case "status":
+                self._status = int(rest)
+            case "gone" | "stuck":
+                self._over, self._clean = True, what == "gone"
+            case _:  # a beat
+                pass
 
     def _finish(self) -> None:
         """Let the guardian go; if it could not do its work, do it here."""
@@ -176,31 +265,24 @@ class Supervisor:
             channel.setblocking(False)
             while self._listen(name, channel):
                 pass
-        if last := self._lines["output"].last():
-            self._take("output", last)
+        self._relay(self._printed.last(now=time.monotonic()))
 
     def _ending(self) -> tuple[Outcome, bytes | None]:
         self._drain()
-        seconds = time.monotonic() - self._began
-        if self._stopped:
-            return Outcome(kind="stopped", cause="ended with the gang", seconds=seconds), None
-        if self._status is None:
-            return Outcome(kind="lost", cause="its guardian process was killed", seconds=seconds), None
-        if os.WIFSIGNALED(self._status):
-            name = _signal_name(os.WTERMSIG(self._status))
-            return Outcome(kind="killed", cause=f"killed by {name}", seconds=seconds), None
         result = self.folder / "result.pkl"
-        if not result.exists():
-            cause = f"exited with code {os.WEXITSTATUS(self._status)}"
-            return Outcome(kind="exited", cause=cause, seconds=seconds), None
-        kind, first, *rest = pickle.loads(result.read_bytes())  # noqa: S301  written by our own rank
-        if kind == "returned":
-            return Outcome(kind="returned", seconds=seconds), first
-        return Outcome(kind=kind, cause=first, trace=rest[0], seconds=seconds), None
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # a real-time signal has no name of its own
-        return f"signal {number}"
+        if self._stopped:
+            ending = Ending(kind="stopped", cause="ended with the gang")
+        elif self._silent:
+            ending = Ending(kind="killed" if self._standing else "lost", cause=self._silent)
+        else:
+            left = result.read_bytes() if result.exists() else None
+            ending = how_it_ended(self._status, left, oom=self._oom)
+        failed = ending.kind not in ("returned", "stopped")
+        outcome = Outcome(
+            kind=ending.kind,
+            cause=ending.cause,
+            trace=ending.trace or (self._printed.tail if failed else ""),
+            log=self._printed.where,
+            seconds=time.monotonic() - self._began,
+        )
+        return outcome, ending.value

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["end", "marked", "offspring"]
+__all__ = ["end", "marked", "offspring", "stands_still"]
 
 _PROC = Path("/proc")
 _HOPELESS_S = 10.0
@@ -32,16 +32,22 @@ def offspring(pid: int) -> set[int]:
     children: dict[int, list[int]] = {}
     for child in _pids():
         with contextlib.suppress(OSError):
-            # The command's name may hold blanks and brackets: the fields start after the last one.
-            state, parent = (_PROC / str(child) / "stat").read_text().rpartition(")")[2].split()[:2]
+            state, parent = _state_and_parent(child)
             if state != "Z":
-                children.setdefault(int(parent), []).append(child)
+                children.setdefault(parent, []).append(child)
     found: set[int] = set()
     todo = [pid]
     while todo:
         todo += (new := [child for child in children.get(todo.pop(), ()) if child not in found])
         found.update(new)
     return found
+
+
+def stands_still(pid: int) -> bool:
+    """Whether a process was stopped by a signal, or by a debugger."""
+    with contextlib.suppress(OSError):
+        return _state_and_parent(pid)[0] in "Tt"
+    return False
 
 
 def end(mark: str, *, grace_s: float, family: bool) -> bool:
@@ -67,6 +73,12 @@ def end(mark: str, *, grace_s: float, family: bool) -> bool:
         time.sleep(0.01)
         now = time.monotonic()
     return False
+
+
+def _state_and_parent(pid: int) -> tuple[str, int]:
+    # The command's name may hold blanks and brackets: the fields start after the last one.
+    state, parent = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[:2]
+    return state, int(parent)
 
 
 def _pids() -> Iterable[int]:

@@ -21,11 +21,13 @@ from tritium.assign.types import Request
 from tritium.spark.inventory import task_view
 from tritium.train.contract import base_environment, common_environment, contract_of
 from tritium.train.frameworks import FRAMEWORKS
+from tritium.train.link import Link
 from tritium.train.messages import Again, AllGone, Gathered, Go, Gone, Hello, Here, Outcome, Refusal, Reserved
 from tritium.train.placing import Placed, place
+from tritium.train.printed import log_folder
 from tritium.train.spool import spool
 from tritium.train.supervise import Supervisor
-from tritium.train.wire import Wire, dial, listen, receive
+from tritium.train.wire import dial, listen
 from tritium_discovery import DeviceHeld, DiscoveryError, holds
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ class RankTask:
     """The user's function and its keyword arguments, pickled."""
     has_data: bool
     output: Path | None
+    silence_s: float
+    """Limit for silence on both ends of the connection to the driver."""
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Be one task of the gang."""
@@ -99,14 +103,15 @@ class _Seat:
     def sit(self, batches: Iterator[pa.RecordBatch]) -> tuple[int, bytes | None, str | None]:
         """Go from the first row to the end of the gang; returns a row as `SCHEMA` has it."""
         try:
-            driver = dial(self.task.meeting, self.task.key)
-            driver.send(Here(task=self.number))
+            wire = dial(self.task.meeting, self.task.key)
+            wire.send(Here(task=self.number))
         except (OSError, EOFError, AuthenticationError) as err:
             # With a shuffle behind it Spark starts a lost barrier stage again, but that gang's meeting is
             # over: attempts are the gang's own business.
             return -1, None, f"{socket.gethostname()}: {str(err) or type(err).__name__}"
-        supervisor = Supervisor()
-        with driver, self._listener() as listener:
+        supervisor = Supervisor(silence_s=self.task.silence_s, logs=log_folder())
+        link = Link(wire, task=self.number, silence_s=self.task.silence_s)
+        with contextlib.closing(link) as driver, self._listener() as listener:
             try:
                 rows = spool(batches, supervisor.folder / "shard.arrow")
                 settled = self._settle(driver, listener, rows)
@@ -124,18 +129,18 @@ class _Seat:
             self._leave(driver, outcome)
         return rank, value, None
 
-    def _settle(self, driver: Wire, listener: socket.socket, rows: int) -> _Settled | Outcome:
+    def _settle(self, driver: Link, listener: socket.socket, rows: int) -> _Settled | Outcome:
         """Meet, place and hold until everybody has what it needs, or the gang is called off."""
         while True:
             hello = self._hello(listener, rows)
             driver.send(hello)
-            gathered = receive(driver)
+            gathered = driver.recv()
             if not isinstance(gathered, Gathered):
                 return Outcome(kind="stopped")
             placed = place(gathered.hellos, self.task.request, self.task.policy)
             hold = placed if isinstance(placed, Refusal) else self._hold(placed, hello.view.directory)
             driver.send(Reserved(task=self.number, refusal=hold if isinstance(hold, Refusal) else None))
-            answer = receive(driver)
+            answer = driver.recv()
             if isinstance(answer, Go) and isinstance(placed, Placed) and isinstance(hold, holds.Hold):
                 return _Settled(placed=placed, hellos=gathered.hellos, hold=hold)
             if isinstance(hold, holds.Hold):
@@ -188,11 +193,11 @@ class _Seat:
         listener.close()
         return member.rank
 
-    def _leave(self, driver: Wire, outcome: Outcome) -> None:
+    def _leave(self, driver: Link, outcome: Outcome) -> None:
         """Say how it ended and stay until every rank is gone."""
         with contextlib.suppress(OSError, EOFError):
             driver.send(Gone(task=self.number, outcome=outcome))
-            while not isinstance(receive(driver), AllGone):
+            while not isinstance(driver.recv(), AllGone):
                 pass
 
     def _listener(self) -> socket.socket:

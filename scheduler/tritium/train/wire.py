@@ -7,12 +7,14 @@ read and write that has begun has a limit.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import struct
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
 from typing import Any, TypeAlias
 
-__all__ = ["Wire", "admit", "dial", "listen", "receive"]
+__all__ = ["Wire", "admit", "dial", "hang_up", "listen"]
 
 Wire: TypeAlias = "Connection[Any, Any]"
 """Carries pickled messages; its end is an ``EOFError`` or ``OSError``."""
@@ -65,14 +67,10 @@ def admit(raw: socket.socket, key: bytes) -> Wire:
     return wire
 
 
-def receive(wire: Wire) -> Any:
-    """Wait for the next message, however long it takes to be sent.
-
-    Raises:
-        OSError, EOFError: the other end is gone.
-    """
-    wire.poll(None)
-    return wire.recv()
+def hang_up(wire: Wire) -> None:
+    """End a connection for both ends and for whoever waits in it; the descriptor stays to be closed."""
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(wire.fileno())) as raw:
+        raw.shutdown(socket.SHUT_RDWR)
 
 
 def _wire(raw: socket.socket) -> Wire:
