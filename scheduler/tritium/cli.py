@@ -1,7 +1,8 @@
 """The command ``tritium``: parses, calls, prints. Data goes to stdout, everything else to stderr.
 
 Exit codes: 0 done, 1 a bug of Tritium's, 2 bad usage, 10 to 24 what gpu-discover says about the devices,
-31 and up one for each cause in `tritium.errors`, 130 ended by Ctrl-C. The README lists them.
+31 and up one for each cause in `tritium.errors`, 130 ended by Ctrl-C, 141 nobody reads stdout. The README
+lists them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tritium.errors import TritiumError
+from tritium.errors import CannotPublish, TritiumError
 from tritium_discovery import DiscoveryError
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _INTERRUPTED = 130
+_READER_GONE = 141
+"""As a shell says of SIGPIPE."""
 _EXTRAS = {
     "spark": ("pyspark", "pyarrow", "rich"),
     "demo": ("pyspark", "pyarrow", "rich", "torch", "scikit-learn"),
@@ -63,11 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("tritium: interrupted", err=True)
         return _INTERRUPTED
-    except (TritiumError, DiscoveryError) as err:
+    except SystemExit:
+        return _READER_GONE  # so click answers a closed pipe behind stdout
+    except (TritiumError, DiscoveryError, OSError) as err:
         if debug:
             raise
-        click.echo(f"tritium: {err}", err=True)
-        return err.exit_code
+        click.echo(f"tritium: {_sentence(err)}", err=True)
+        return CannotPublish.exit_code if isinstance(err, OSError) else err.exit_code
     return result if isinstance(result, int) else 0
 
 
@@ -139,14 +144,21 @@ def demo(*, folder: Path, machine: str) -> None:
     say_what_happened(story, folder, say=_say, show=click.echo)
 
 
+def _sentence(err: Exception) -> str:
+    """What a disk or a folder refuses is a mistake of the user's too: name it, and a way out."""
+    if isinstance(err, OSError) and err.filename is not None:
+        return f"{err.filename}: {err.strerror}; choose a folder that you may write, with --workdir for a run"
+    return str(err)
+
+
 def _needs(extra: str) -> None:
     """Refuse in a sentence where an extra's packages are missing, as they are from the small base install."""
     for package in _EXTRAS[extra]:
         try:
             metadata.version(package)
         except metadata.PackageNotFoundError as err:
-            message = f"{package} is not installed; this needs it: pip install 'tritium[{extra}]'"
-            raise click.UsageError(message) from err
+            install = f"in Tritium's folder, pip install '.[{extra}]'"
+            raise click.UsageError(f"{package} is not installed; this needs it: {install}") from err
 
 
 def _tell(story: Story, output: str) -> None:

@@ -34,6 +34,11 @@ class TritiumError(Exception):
 
     exit_code: ClassVar[int] = 30
 
+    @property
+    def headline(self) -> str:
+        """The sentence without the reasons below it."""
+        return str(self).partition("\n")[0]
+
 
 class BadSpec(TritiumError):
     """A pipeline file is wrong; ``problems`` are all of its mistakes, each with its path."""

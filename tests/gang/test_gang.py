@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ from pyspark import cloudpickle
 from pyspark.sql import SparkSession
 
 import tritium
+from rigs.processes import eventually
 from tritium.errors import BadSpec, RankFailed, TooSlow, TritiumError, Unplaceable
 
 pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("spark")]
@@ -219,3 +223,37 @@ def test_every_error_has_an_exit_code_of_its_own() -> None:
 
     assert len(set(codes)) == len(codes)
     assert min(codes) > 2
+
+
+def first_returns_at_once(folder: str) -> float:
+    """Rank 0 returns; rank 1 stays until the test lets it go."""
+    marks = Path(folder)
+    if tritium.rank().rank == 0:
+        return time.time()
+    (marks / "late").touch()
+    deadline = time.monotonic() + 60
+    while not (marks / "go").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return time.time()
+
+
+def test_no_task_returns_before_all_ranks_are_gone(spark: SparkSession, tmp_path: Path) -> None:
+    found: list[tritium.Result] = []
+    job = threading.Thread(
+        target=lambda: found.append(tritium.Gang(ranks=2).run(first_returns_at_once, folder=str(tmp_path)))
+    )
+    job.start()
+    eventually((tmp_path / "late").exists, limit_s=90)
+    tracker = spark.sparkContext.statusTracker()
+    returned = []
+    for _ in range(20):  # rank 0 has nothing left to do in this time
+        time.sleep(0.1)
+        stages = [tracker.getStageInfo(number) for number in tracker.getActiveStageIds()]
+        returned += [stage.numCompletedTasks for stage in stages if stage is not None]
+
+    (tmp_path / "go").touch()
+    job.join(90)
+
+    assert returned
+    assert set(returned) == {0}
+    assert len(found) == 1

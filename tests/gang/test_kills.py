@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from rigs.application import Application, Family
-from rigs.processes import assert_gone
+from rigs.processes import assert_gone, eventually
 from tritium_discovery import claims, holds
 
 pytestmark = pytest.mark.spark
@@ -85,6 +85,7 @@ def test_a_killed_driver_program_ends_the_gang(sleepers: Sleepers) -> None:
     sleepers.application.process.kill()
 
     sleepers.assert_gone()
+    eventually(lambda: not claims.live(sleepers.directory))
 
 
 @pytest.mark.parametrize("sleepers", [(), ("deaf",)], indirect=True, ids=["polite", "deaf"])

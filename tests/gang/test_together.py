@@ -15,12 +15,14 @@ from pyspark.sql import SparkSession
 
 import tritium
 from rigs.application import Application
+from rigs.processes import eventually
 from tritium_discovery import Uuid, claims, holds
 
 pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("spark")]
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 PROGRAM = Path(__file__).with_name("sleeping_gang.py")
+INFERENCE = Path(__file__).with_name("sleeping_inference.py")
 OVERLAP_S = 4.0
 
 Use = tuple[str, float, float]
@@ -112,6 +114,28 @@ def test_gangs_in_two_applications_on_one_host_never_share_a_device(tmp_path: Pa
     assert sorted(holder.what.split(" of ")[0] for holder in held.values()) == ["rank 0"] * 2 + ["rank 1"] * 2
     assert [len(devices) for devices in claimed] == [2, 2, 2, 2]
     assert len({uuid for devices in claimed for uuid in devices}) == 8
+
+
+def test_a_gang_and_an_inference_job_in_two_applications_never_share_a_device(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    environment = {"TRITIUM_DIR": str(tmp_path)}
+    with (
+        Application(PROGRAM, "2", environment=environment) as gang,
+        Application(INFERENCE, environment=environment) as inference,
+    ):
+        gang.says("ready")
+        inference.says("begins")
+
+        eventually(lambda: len(holds.held(tmp_path)) == 4, limit_s=60)
+        held = holds.held(tmp_path)
+        claimed = [{device.uuid for device in claim.devices} for claim in claims.live(tmp_path)]
+
+    ranks = {uuid for uuid, holder in held.items() if holder.what.startswith("rank")}
+    owners = {uuid: at for at, devices in enumerate(claimed) for uuid in devices}
+    assert len(ranks) == 2
+    assert [len(devices) for devices in claimed] == [2, 2, 2, 2]
+    assert len(owners) == 8
+    assert not {owners[uuid] for uuid in ranks} & {owners[uuid] for uuid in held.keys() - ranks}
 
 
 def test_a_device_that_another_process_holds_is_left_alone(state: Path) -> None:

@@ -107,3 +107,19 @@ def test_ddp_learns_on_uneven_shards_without_hanging(spark: SparkSession) -> Non
 
     assert left == right
     assert left[0] == pytest.approx(3, abs=0.1)
+
+
+@pytest.mark.parametrize("local_rank", [0, 1])
+def test_the_demos_ranks_compute_each_on_its_own_device(
+    local_rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from tritium.demo.digits import rank_device
+
+    chosen: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+
+    assert rank_device(local_rank) == torch.device("cuda", local_rank)
+    assert chosen == [local_rank]

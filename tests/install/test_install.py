@@ -58,7 +58,7 @@ def test_tritium_says_what_the_base_install_lacks(environment: Path, tmp_path: P
 
     assert refused.returncode not in (0, 1)
     assert "Traceback" not in refused.stderr
-    assert "tritium[demo]" in refused.stderr
+    assert "pip install '.[demo]'" in refused.stderr
 
 
 def test_the_wheel_ships_what_is_not_code(environment: Path) -> None:

@@ -20,7 +20,7 @@ from tritium.pipeline.results import (
     Verified,
 )
 from tritium.pipeline.run import Advanced, Edges, Heard
-from tritium.pipeline.spec import Infer, Train, Verify
+from tritium.pipeline.spec import Infer, Pipeline, Train, Verify
 
 __all__ = ["Clock", "Ears", "FakeEngine", "Killed", "KillingDisk", "edges"]
 
@@ -62,6 +62,9 @@ class Ears:
     def ends(self, stage: StageName, sentence: str) -> None:
         self.said.append(f"{stage} {sentence}")
 
+    def fails(self, stage: StageName, sentence: str) -> None:
+        self.said.append(f"{stage} {sentence}")
+
 
 @dataclass
 class FakeEngine:
@@ -74,6 +77,10 @@ class FakeEngine:
     killed_in: StageName | None = None
     model: str = "weights"
     seen_code: dict[str, str] = field(default_factory=dict)
+    checked: list[str] = field(default_factory=list)
+
+    def check(self, pipeline: Pipeline) -> None:
+        self.checked.append(pipeline.name)
 
     def _begin(self, stage: StageName, half: Callable[[], object]) -> None:
         self.ran.append(stage)

@@ -136,7 +136,8 @@ def test_more_devices_than_there_are_is_refused_before_spark_starts(
     code, out, err = called(capsys, command, mistaken(project, {"spec.train.ranks": 9}))
 
     assert (code, out) == (35, "")
-    assert "spec.train: 9 ranks with 1 device each of at least 8192 MiB cannot be had here now:" in err
+    assert "spec.train: 9 ranks with 1 device each of at least 8192 MiB cannot be had on this machine:" in err
+    assert "it has 8 devices, of which 8 are healthy and free" in err
     assert "room for 8" in err
 
 
@@ -222,3 +223,27 @@ def test_ctrl_c_is_exit_code_130_and_a_word(project: Path) -> None:
         _, err = process.communicate(timeout=10)
 
     assert (process.returncode, err) == (130, "\ntritium: interrupted\n")
+
+
+def test_a_place_that_cannot_be_written_is_a_sentence_with_its_path(capsys: Capture, project: Path) -> None:
+    file = write(project)
+    (project / "plain").write_text("no folder")
+
+    code, out, err = called(capsys, "run", file, "--workdir", project / "plain/below")
+
+    assert (code, out) == (41, "")
+    assert err == (
+        f"tritium: {project}/plain/below/digits: Not a directory;"
+        " choose a folder that you may write, with --workdir for a run\n"
+    )
+
+
+def test_a_reader_that_goes_away_is_no_bug_of_ours(project: Path) -> None:
+    script = f"{sys.executable} -m tritium.cli plan {write(project)} | true; echo ${{PIPESTATUS[0]}}"
+
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, timeout=60, check=True, cwd=project
+    )
+
+    assert done.stderr == ""
+    assert done.stdout.split() in (["0"], ["141"])

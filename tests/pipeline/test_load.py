@@ -58,7 +58,7 @@ def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_pipeline_file(tmp_path: Path) -> None:
-    assert refusal(tmp_path) == f"{tmp_path}: cannot be read: [Errno 21] Is a directory: '{tmp_path}'"
+    assert refusal(tmp_path) == f"{tmp_path}: is a folder; name the pipeline file in it"
 
 
 def test_missing_data_and_missing_functions_are_told_together(tmp_path: Path) -> None:
@@ -203,3 +203,20 @@ def test_the_identity_of_a_source_changes_with_every_file_that_spark_would_read(
     second = identity(source)
     (tmp_path / "b").touch()
     assert len({first, second, identity(source)}) == 3
+
+
+def test_what_a_function_does_not_take_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    file = write(tmp_path, changed({"spec.train.params": {"epochs": 3, "rate": 0.1}}))
+    (tmp_path / "digits.py").write_text(
+        "def fit(data, epochs): ...\ndef check(model): ...\ndef load(device, model, extra=None): ...\n"
+    )
+
+    with pytest.raises(CodeMissing) as refused:
+        load(file)
+
+    fit, check = str(refused.value).splitlines()
+    assert fit.startswith(f"{file}: spec.train.run: module digits")
+    assert fit.endswith(
+        "cannot be called as fit(data, epochs=..., rate=...): got an unexpected keyword argument 'rate'"
+    )
+    assert check.endswith("cannot be called as check(model, data): too many positional arguments")

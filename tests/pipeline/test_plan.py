@@ -66,7 +66,7 @@ def test_the_plan_of_a_gang_is_text_for_people(state: Path) -> None:
         "     0  executor 0        0  GPU-fe1e7ec4-7472-4974-8975-000000000000  NVIDIA A100-SXM4-40GB",
         "     1  executor 1        4  GPU-fe1e7ec4-7472-4974-8975-000000000004  NVIDIA A100-SXM4-40GB",
         "  - policy packed: 2 of 8 devices that qualify",
-        "  - they reach each other over NVLINK of 12 lanes",
+        "  - they reach each other over 12 NVLinks",
     ]
 
 
@@ -122,7 +122,8 @@ def test_more_devices_than_there_are_is_refused_with_the_assigners_reasons(state
 
     assert refused.value.exit_code == 35
     first, *reasons = str(refused.value).splitlines()
-    assert first == "spec.train: 9 ranks with 1 device each cannot be had here now:"
+    assert first == "pipeline digits: spec.train: 9 ranks with 1 device each cannot be had on this machine:"
+    assert reasons[0] == "  - it has 8 devices, of which 8 are healthy and free"
     assert any("9 members" in reason and "8" in reason for reason in reasons)
 
 

@@ -35,8 +35,7 @@ def block(language: str, holds: str) -> str:
 
 def environment(folder: Path, **more: str) -> Mapping[str, str]:
     own = {name: value for name, value in os.environ.items() if name != "TRITIUM_MACHINE"}
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return {**own, "PATH": path, "TRITIUM_DIR": str(folder / "claims"), **more}
+    return {**own, "TRITIUM": str(Path(sys.prefix).parent), "TRITIUM_DIR": str(folder / "claims"), **more}
 
 
 def shell(
@@ -120,7 +119,7 @@ def test_the_table_of_exit_codes_is_complete() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     codes = {kind.exit_code for kind in kinds if issubclass(kind, errors.TritiumError)}
 
-    assert {str(code) for code in codes | {0, 1, 2, 130}} == rows.keys()
+    assert {str(code) for code in codes | {0, 1, 2, 130, 141}} == rows.keys()
 
 
 def test_discoverys_exit_codes_are_in_the_range_that_the_table_gives_them() -> None:
@@ -150,7 +149,7 @@ def test_the_first_pipeline_plans_runs_and_is_then_finished(first: Path) -> None
 def test_the_notebook_example_runs(tmp_path: Path) -> None:
     (tmp_path / "notebook.py").write_text(block("python", "tritium.session"))
 
-    done = shell("python notebook.py", cwd=tmp_path, env=environment(tmp_path))
+    done = shell(f"{sys.executable} notebook.py", cwd=tmp_path, env=environment(tmp_path))
 
     assert "(500, ['GPU-" in done.stdout
     assert "|  4|       8.0|" in done.stdout
@@ -163,6 +162,7 @@ def test_the_conf_lines_make_a_cluster_schedule_exact_devices(first: Path) -> No
     (first / "x.csv").write_text("x\n1\n2\n3\n6\n")
     env = environment(
         first.parent,
+        PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         SPARK_CONF_DIR=str(first),
         SPARK_LOCAL_IP="127.0.0.1",
         TRITIUM_MACHINE="dgx-a100",

@@ -160,7 +160,8 @@ def test_stdout_has_the_tables_and_the_numbers(pipeline: Pipeline) -> None:
         "verified accuracy   0.97\n"
         "verified loss       0.1\n"
         "rows predicted      200\n"
-        "rows/s once loaded  100"
+        "rows/s once loaded  100\n"
+        f"predictions         {pipeline.storage.parent}/out/predictions"
     )
 
 

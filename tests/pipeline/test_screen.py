@@ -17,7 +17,7 @@ def play(shown: Screen) -> None:
     shown.begins("train", attempt=0)
     shown.hears("train", told(0, 1))
     shown.hears("train", told(1, 1))
-    shown.ends("train", "lost; retry 1 of 1")
+    shown.fails("train", "lost; retry 1 of 1")
     shown.begins("train", attempt=1)
     shown.hears("train", told(0, 2))
     shown.ends("train", "finished in 2.0 s")
@@ -62,3 +62,18 @@ def test_on_a_terminal_there_are_bars_that_rank_0_fills() -> None:
     assert "\x1b[" in text
     assert "finished in 2.0 s" in text
     assert "spark: starts" in text
+    assert "✓" in text
+
+
+def test_a_failed_stage_gets_a_cross_and_its_bar_is_not_filled() -> None:
+    stream = Terminal()
+
+    with screen(stream) as shown:
+        shown.begins("train", attempt=0)
+        shown.hears("train", told(0, 1))
+        shown.fails("train", "failed: rank 1 raised")
+
+    last = stream.getvalue().rpartition("\r")[2]
+    assert "✗" in last
+    assert "✓" not in stream.getvalue()
+    assert "failed: rank 1 raised" in last

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from rigs.processes import assert_gone
+from rigs.processes import assert_gone, eventually
 from rigs.require import absent
 
 pytestmark = pytest.mark.spark
@@ -337,3 +337,44 @@ def test_the_demo_trains_verifies_predicts_and_shows_where(tmp_path: Path) -> No
     page = (tmp_path / "demo/.tritium/digits/report.html").read_text()
     assert "The model was trained by 2 ranks" in page
     assert pq.read_table(tmp_path / "demo/predictions").num_rows == 497
+
+
+def test_ctrl_c_while_spark_starts_leaves_no_jvm(tmp_path: Path) -> None:
+    file = make(tmp_path / "project")
+    with subprocess.Popen(
+        [sys.executable, "-m", "tritium.cli", "run", str(file)],
+        env=environment(tmp_path),
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("spark: starts")
+        family = eventually(lambda: psutil.Process(process.pid).children(recursive=True))
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert said.endswith("tritium: interrupted\n")
+    assert_gone(family, within_s=30)
+
+
+def test_what_only_spark_knows_to_be_wrong_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    file = make(tmp_path / "project")
+    spec = yaml.safe_load(file.read_text())["spec"]
+    spec["verify"]["source"]["schema"] = "x double, y nonsense"
+    save(file, spec)
+
+    schema = tritium("run", file, env=environment(tmp_path))
+
+    assert schema.returncode == 31
+    assert "tritium: pipeline small: spec.verify.source.schema: " in schema.stderr
+    assert "train: begins" not in schema.stderr
+    del spec["verify"]["source"]["schema"]
+    spec["infer"]["output"] = "x double"
+    save(file, spec)
+
+    column = tritium("run", file, env=environment(tmp_path))
+
+    assert column.returncode == 31
+    assert "pipeline small: spec.infer.output: there is a column 'x' already" in column.stderr
+    assert "train: begins" not in column.stderr

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import tritium
 
-__all__ = ["check", "fit", "load"]
+__all__ = ["check", "fit", "load", "rank_device"]
 
 Predict = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -24,7 +24,7 @@ def fit(data: tritium.Shard, epochs: int, batch: int, learningRate: float) -> di
     """Train on this rank's shard, in step with the other ranks; rank 0 leaves the model."""
     me = tritium.rank()
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    device = _device()
+    device = rank_device(me.local_rank)
     torch.manual_seed(0)
     model = DistributedDataParallel(net().to(device))
     optimizer = torch.optim.Adam(model.parameters(), lr=learningRate)
@@ -58,6 +58,7 @@ def load(device: Any, model: Path) -> Predict:
     """Load the model onto the one device that this process sees."""
     del device  # CUDA sees no other
     loaded = _restored(model)
+    _read(loaded, np.zeros((1, 64), dtype="float32"))  # the first call sets up what the others use
     return lambda rows: _read(loaded, rows["pixels"])
 
 
@@ -75,7 +76,16 @@ def net() -> nn.Sequential:
     )
 
 
+def rank_device(local_rank: int) -> torch.device:
+    """Return a rank's own device: torch ranks see all devices of their gang in this place, in local order."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
+
+
 def _device() -> torch.device:
+    """Return the one device that inference sees."""
     return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 
 

@@ -5,7 +5,7 @@ Widths are percentages, so text keeps its size when a chart shrinks to a phone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 from tritium.pipeline.timeline import Bar, Timeline
@@ -15,6 +15,8 @@ __all__ = ["curve", "meter", "timeline_svg"]
 _NARROWEST_LABEL = 7.0
 """Percent of the axis that a bar must have to bear its label."""
 _NARROWEST_ON_A_PHONE = 22.0
+_BESIDE = 0.6
+"""Percent between a short bar and the label that stands beside it."""
 _RULES = {0: "grid", 50: "grid", 100: "base"}
 """The horizontal lines of a chart, by percent from its top."""
 
@@ -30,7 +32,7 @@ def timeline_svg(drawn: Timeline) -> str:
     lanes = "".join(
         f'<div class="label">{escape(lane.label)}<small>{escape(lane.detail)}</small></div>'
         f'<svg class="lane" role="img" aria-label="{escape(lane.label)}">{grid}{cuts}'
-        f"{''.join(map(_bar, lane.bars))}</svg>"
+        f"{''.join(_bars(lane.bars))}</svg>"
         for lane in drawn.lanes
     )
     marks = "".join(_mark(at, text, "tick") for at, text in drawn.ticks)
@@ -45,12 +47,25 @@ def _mark(at: float, text: str, kind: str, *, y: int = 14) -> str:
     return f'<text class="{kind}" x="{at:.2f}%" y="{y}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def _bar(bar: Bar) -> str:
-    label = ""
+def _bars(bars: Sequence[Bar]) -> Iterator[str]:
+    """Draw a lane's bars, each with its label in it, or beside it as far as the next one leaves room."""
+    in_order = sorted(bars, key=lambda bar: bar.start)
+    for bar, after in zip(in_order, (*(bar.start for bar in in_order[1:]), 100.0), strict=True):
+        end = bar.start + bar.length
+        if bar.length >= _NARROWEST_LABEL:
+            yield _bar(bar, _text(bar.label, bar.start + bar.length / 2, "middle"))
+        elif after - end >= _NARROWEST_LABEL:
+            yield _bar(bar, _text(bar.label, end + _BESIDE, "start", kind="beside"))
+        else:
+            yield _bar(bar, "")
+
+
+def _text(label: str, at: float, anchor: str, *, kind: str = "in") -> str:
+    return f'<text class="{kind}" x="{at:.2f}%" y="18" text-anchor="{anchor}">{escape(label)}</text>'
+
+
+def _bar(bar: Bar, label: str) -> str:
     short = " short" if bar.length < _NARROWEST_ON_A_PHONE else ""
-    if bar.length >= _NARROWEST_LABEL:
-        middle = f"{bar.start + bar.length / 2:.2f}%"
-        label = f'<text x="{middle}" y="18" text-anchor="middle">{escape(bar.label)}</text>'
     return (
         f'<g class="bar {bar.kind}{short}"><title>{escape(f"{bar.label}: {bar.title}")}</title>'
         f'<rect x="{bar.start:.2f}%" y="3" width="{bar.length:.2f}%" height="22" rx="3"/>{label}</g>'

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tritium.pipeline.spec import Target
+from tritium.pipeline.spec import Call
 
-__all__ = ["TooMuchCode", "python_files", "wrong_targets"]
+__all__ = ["TooMuchCode", "python_files", "wrong_calls"]
 
 _MOST_FILES = 2_000
 _IMPORT_LIMIT_S = 120.0
@@ -49,13 +49,16 @@ def _foreign(folder: Path) -> bool:
     return folder.name.startswith((".", "__pycache__")) or (folder / "pyvenv.cfg").exists()
 
 
-def wrong_targets(folder: Path, targets: Mapping[str, Target]) -> Sequence[str]:
+def wrong_calls(folder: Path, calls: Mapping[str, Call]) -> Sequence[str]:
     """Import the user's modules in a process of their own, and return what is wrong, a sentence each.
 
     A process of its own, because an import may do anything, and because the driver stays free of the
     frameworks that the modules import.
     """
-    asked = {path: [target.module, target.function] for path, target in targets.items()}
+    asked = {
+        path: [call.target.module, call.target.function, call.positional, call.keywords]
+        for path, call in calls.items()
+    }
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "tritium.pipeline.import_check", str(folder), json.dumps(asked)],

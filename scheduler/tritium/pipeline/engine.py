@@ -9,11 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from tritium.errors import BadSpec
 from tritium.infer import failures, predict, read_reports
 from tritium.pipeline.remote import Check, Fit, Load
 from tritium.pipeline.results import DeviceUse, Predicted, RankRow, TaskRow, Trained, Verified
 from tritium.pipeline.run import Advanced, Heard
-from tritium.pipeline.spec import Infer, Source, Train, Verify
+from tritium.pipeline.spec import Infer, Pipeline, Source, Train, Verify
 from tritium.spark.words import in_words
 from tritium.train.gang import Gang, RankInfo
 
@@ -31,6 +32,24 @@ class SparkEngine:
 
     def __init__(self, spark: SparkSession) -> None:
         self._spark = spark
+
+    def check(self, pipeline: Pipeline) -> None:
+        """See `Engine.check`."""
+        sources = pipeline.sources()
+        problems = [
+            f"{path.removesuffix('.path')}.schema: {str(err).strip().splitlines()[0]}"
+            for path, source in sources.items()
+            if (err := self._wrong_schema(source)) is not None
+        ]
+        infer = pipeline.infer
+        # Types that Spark would infer from a CSV file cost a reading of it.
+        if infer is not None and not problems and (infer.source.format != "csv" or infer.source.schema):
+            try:
+                self._predicted(infer, code=pipeline.code, model=pipeline.storage, report=None)
+            except BadSpec as err:
+                problems += [f"spec.infer.{problem}" for problem in err.problems]
+        if problems:
+            raise BadSpec(f"pipeline {pipeline.name}", problems)
 
     def train(self, stage: Train, *, code: Path, output: Path, heard: Heard) -> Trained:
         """See `Engine.train`."""
@@ -61,15 +80,7 @@ class SparkEngine:
     def infer(self, stage: Infer, *, code: Path, model: Path, into: Path, advanced: Advanced) -> Predicted:
         """See `Engine.infer`."""
         with TemporaryDirectory(dir=into.parent, prefix=".report-") as folder, _in_words("infer"), failures():
-            predicted = predict(
-                self._read(stage.source),
-                model=Load(folder=code, target=stage.run),
-                output=stage.output,
-                batch_size=stage.batch,
-                min_memory_mib=stage.gpu.min_memory_mib,
-                model_path=model,
-                report=Path(folder),
-            )
+            predicted = self._predicted(stage, code=code, model=model, report=Path(folder))
             with _watched(self._spark, advanced):
                 predicted.write.parquet(str(into))
             reports = read_reports(Path(folder))
@@ -87,6 +98,28 @@ class SparkEngine:
             for report in reports
         )
         return Predicted(rows=sum(task.rows for task in tasks), tasks=tasks)
+
+    def _predicted(self, stage: Infer, *, code: Path, model: Path, report: Path | None) -> DataFrame:
+        return predict(
+            self._read(stage.source),
+            model=Load(folder=code, target=stage.run),
+            output=stage.output,
+            batch_size=stage.batch,
+            min_memory_mib=stage.gpu.min_memory_mib,
+            model_path=model,
+            report=report,
+        )
+
+    def _wrong_schema(self, source: Source) -> Exception | None:
+        """Let Spark read a schema as it will read it later."""
+        from pyspark.errors import PySparkException
+
+        if source.schema is not None:
+            try:
+                self._read(source)
+            except PySparkException as err:
+                return err
+        return None
 
     def _read(self, source: Source) -> DataFrame:
         if source.format == "parquet":
@@ -133,14 +166,16 @@ def _watched(spark: SparkSession, advanced: Advanced) -> Iterator[None]:
     tracker = spark.sparkContext.statusTracker()
     over = threading.Event()
 
+    seen = (0, 0)
+
     def watch() -> None:
-        last = None
+        nonlocal seen
         # The job itself tells when Spark is gone; this only looks on.
         while not over.wait(_POLL_S) and (stages := _running(tracker)) is not None:
             done = sum(stage.numCompletedTasks for stage in stages)
             total = sum(stage.numTasks for stage in stages)
-            if total and (done, total) != last:
-                last = (done, total)
+            if total and (done, total) != seen:
+                seen = (done, total)
                 advanced(done, total)
 
     watcher = threading.Thread(target=watch, name="tritium-progress", daemon=True)
@@ -150,6 +185,9 @@ def _watched(spark: SparkSession, advanced: Advanced) -> Iterator[None]:
     finally:
         over.set()
         watcher.join()
+    done, total = seen
+    if done < total:  # the last ones ended between two looks
+        advanced(total, total)
 
 
 def _running(tracker: StatusTracker) -> list[SparkStageInfo] | None:

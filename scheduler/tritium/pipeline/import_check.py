@@ -1,17 +1,19 @@
-"""The program that imports a user's modules and says what is wrong: ``import_check FOLDER TARGETS``.
+"""The program that imports a user's modules and says what is wrong: ``import_check FOLDER CALLS``.
 
-TARGETS is a JSON object, ``{"spec.train.run": ["digits", "fit"]}``; stdout gets a JSON list of sentences.
+CALLS is a JSON object of functions and of what they are called with,
+``{"spec.train.run": ["digits", "fit", ["data"], ["epochs"]]}``; stdout gets a JSON list of sentences.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import json
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tritium.pipeline.fields import nearest
@@ -26,8 +28,8 @@ def main(argv: list[str]) -> int:
     folder = Path(argv[1])
     sys.path.insert(0, str(folder))
     problems = []
-    for path, (module, function) in json.loads(argv[2]).items():
-        problem = wrong(folder, module, function)
+    for path, (module, function, positional, keywords) in json.loads(argv[2]).items():
+        problem = wrong(folder, module, function, positional=positional, keywords=keywords)
         if problem is not None:
             problems.append(f"{path}: {problem}")
     with answer:
@@ -35,8 +37,10 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def wrong(folder: Path, module: str, function: str) -> str | None:
-    """Say why a function of a module cannot be used, ``None`` if it can."""
+def wrong(
+    folder: Path, module: str, function: str, *, positional: Sequence[str], keywords: Sequence[str]
+) -> str | None:
+    """Say why a function of a module cannot be called so, ``None`` if it can."""
     try:
         loaded = importlib.import_module(module)
     except ModuleNotFoundError as err:
@@ -51,6 +55,13 @@ def wrong(folder: Path, module: str, function: str) -> str | None:
         return f"{where} has no function {function!r}; {nearest(function, _functions(vars(loaded)))}"
     if not callable(found):
         return f"{where} has {function!r}, which is no function but {found!r}"
+    try:
+        inspect.signature(found).bind(*positional, **dict.fromkeys(keywords))
+    except TypeError as err:
+        call = ", ".join([*positional, *(f"{name}=..." for name in keywords)])
+        return f"{where} cannot be called as {function}({call}): {err}"
+    except ValueError:
+        return None  # written in C: it does not say what it takes
     return None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from tritium.errors import BadSpec, CodeMissing
-from tritium.pipeline.code import TooMuchCode, python_files, wrong_targets
+from tritium.pipeline.code import TooMuchCode, python_files, wrong_calls
 from tritium.pipeline.parse import parse
 from tritium.pipeline.spec import Pipeline, Source
 
@@ -60,6 +60,8 @@ def _document(file: Path) -> object:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError as err:
         raise BadSpec(str(file), ["there is no such file"]) from err
+    except IsADirectoryError as err:
+        raise BadSpec(str(file), ["is a folder; name the pipeline file in it"]) from err
     except (OSError, UnicodeDecodeError) as err:
         raise BadSpec(str(file), [f"cannot be read: {err}"]) from err
     try:
@@ -88,7 +90,7 @@ def _code_problems(pipeline: Pipeline) -> Sequence[str]:
         python_files(pipeline.code, storage=pipeline.storage)
     except TooMuchCode as err:
         return [f"spec.code.path: {err}"]
-    return wrong_targets(pipeline.code, pipeline.targets())
+    return wrong_calls(pipeline.code, pipeline.calls())
 
 
 def identity(source: Source) -> str:

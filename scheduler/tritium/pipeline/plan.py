@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from tritium.assign import Assigned, Decision, Host, Pool, Request, Snapshot, assign
+from tritium.assign import Assigned, Decision, Host, Pool, Request, Snapshot, Waiting, assign
 from tritium.errors import Unplaceable
 from tritium.pipeline.results import StageName
 from tritium.pipeline.spec import Pipeline
@@ -24,6 +24,16 @@ POLICY = "packed"
 _WORKERS = (2, 1)
 """Two Workers show that devices are told apart between them; one has room for larger members."""
 _LEAST_CORES = 2
+_PATHS: Mapping[LinkKind, str] = {
+    LinkKind.SYS: "the interconnect between NUMA nodes (SYS)",
+    LinkKind.NODE: "the interconnect between PCIe host bridges (NODE)",
+    LinkKind.PHB: "a PCIe host bridge (PHB)",
+    LinkKind.PXB: "several PCIe switches (PXB)",
+    LinkKind.PIX: "one PCIe switch (PIX)",
+    LinkKind.SAME: "their common card (SAME)",
+    LinkKind.NVLINK: "NVLink",
+}
+"""In the words of ``nvidia-smi topo -m``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +94,12 @@ def require(planned: Plan) -> None:
     """
     for stage in planned.stages:
         if not isinstance(stage.decision, Assigned):
-            reasons = tuple(_reasons(stage.decision))
-            raise Unplaceable(f"spec.{stage.stage}: {stage.asks} cannot be had here now:", reasons)
+            now = " now" if isinstance(stage.decision, Waiting) else ""
+            what = f"pipeline {planned.name}: spec.{stage.stage}: {stage.asks}"
+            raise Unplaceable(
+                f"{what} cannot be had on this machine{now}:",
+                (_stock(planned.survey), *_reasons(stage.decision)),
+            )
 
 
 def why(planned: Plan, stage: StagePlan) -> Iterator[str]:
@@ -155,6 +169,17 @@ def _usable(survey: Survey) -> tuple[Device, ...]:
     return tuple(device for device in devices if device.healthy and device.uuid not in survey.taken)
 
 
+def _stock(survey: Survey) -> str:
+    """Say what there is.
+
+    >>> from tritium_discovery import HostId
+    >>> _stock(Survey(inventory=Inventory(host=HostId("a"), hostname="a", origin="nvml"), taken={}))
+    'it has 0 devices, of which 0 are healthy and free'
+    """
+    there = _count(len(survey.inventory.devices), "device")
+    return f"it has {there}, of which {len(_usable(survey))} are healthy and free"
+
+
 def _fits(stage: StagePlan) -> bool:
     return isinstance(stage.decision, Assigned)
 
@@ -180,8 +205,8 @@ def _joined(links: Mapping[tuple[Uuid, Uuid], Link], chosen: Sequence[Uuid]) -> 
     pairs = [links.get(pair, Link(kind=LinkKind.SYS)) for pair in combinations(sorted(chosen), 2)]
     if pairs:
         slowest = min(pairs)
-        lanes = f" of {slowest.lanes} lanes" if slowest.lanes else ""
-        yield f"they reach each other over {slowest.kind.name}{lanes}"
+        lanes = f"{slowest.lanes} NVLinks" if slowest.lanes else _PATHS[slowest.kind]
+        yield f"they reach each other over {lanes}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -113,12 +113,14 @@ class Predicted:
 
     @property
     def rows_per_s(self) -> float:
-        """Speed of all tasks together, from the first loaded model to the last row."""
-        if not self.tasks:
-            return 0.0
-        began = min(task.began + task.load_s for task in self.tasks)
-        ended = max(task.began + task.load_s + task.seconds for task in self.tasks)
-        return self.rows / max(ended - began, 1e-9)
+        """Speed of all tasks together, over the time in which one of them at least had its model."""
+        busy, reached = 0.0, 0.0
+        for task in sorted(self.tasks, key=lambda task: task.began + task.load_s):
+            loaded = task.began + task.load_s
+            ended = loaded + task.seconds
+            busy += max(0.0, ended - max(loaded, reached))
+            reached = max(reached, ended)
+        return self.rows / max(busy, 1e-9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,13 @@ Advanced = Callable[[int, int], None]
 class Engine(Protocol):
     """What runs the stages: Spark. Each call returns when its devices are free again."""
 
+    def check(self, pipeline: Pipeline) -> None:
+        """Refuse what only Spark can know to be wrong in the file, before a stage runs.
+
+        Raises:
+            BadSpec: with every such mistake and its path.
+        """
+
     def train(self, stage: Train, *, code: Path, output: Path, heard: Heard) -> Trained:
         """Run the gang; rank 0 leaves the model in ``output``."""
 
@@ -71,7 +78,10 @@ class Watcher(Protocol):
         """Say how many of a stage's tasks are done."""
 
     def ends(self, stage: StageName, sentence: str) -> None:
-        """Say how an attempt at a stage ended, or that it need not run."""
+        """Say that a stage is finished, now or before."""
+
+    def fails(self, stage: StageName, sentence: str) -> None:
+        """Say why an attempt at a stage failed, and what follows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,9 +278,9 @@ class _AtWork:
                 failed += (Failed(began=began, ended=self._edges.clock(), sentence=str(err)),)
                 self.failed[stage] = failed
                 if len(failed) > retries or not isinstance(err, _WORTH_A_RETRY):
-                    self._edges.watcher.ends(stage, "failed")
+                    self._edges.watcher.fails(stage, f"failed: {err.headline}")
                     raise
-                self._edges.watcher.ends(stage, f"{err}; retry {len(failed)} of {retries}")
+                self._edges.watcher.fails(stage, f"{err.headline}; retry {len(failed)} of {retries}")
                 continue
             self.failed.pop(stage, None)
             return Record(
@@ -288,4 +298,5 @@ class _AtWork:
     def _started(self) -> Engine:
         if self._engine is None:
             self._engine = self._opened.enter_context(self._edges.engine)
+            self._engine.check(self._pipeline)
         return self._engine

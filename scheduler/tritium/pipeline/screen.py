@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol, TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from tritium.pipeline.results import StageName, Told
 from tritium.pipeline.run import Watcher
@@ -48,7 +49,7 @@ def screen(stream: TextIO) -> Iterator[Screen]:
         yield Lines(stream)
         return
     progress = Progress(
-        SpinnerColumn(finished_text="[green]✓"),
+        _Mark(finished_text="[green]✓"),
         TextColumn("{task.description:<7}"),
         BarColumn(bar_width=32, complete_style="cyan", finished_style="green", pulse_style="cyan"),
         TextColumn("{task.fields[said]}"),
@@ -57,6 +58,14 @@ def screen(stream: TextIO) -> Iterator[Screen]:
     )
     with progress:
         yield Bars(progress)
+
+
+class _Mark(SpinnerColumn):
+    """Turns while a stage runs, then says how it ended."""
+
+    def render(self, task: Task) -> RenderableType:
+        """See `SpinnerColumn.render`."""
+        return Text("✗", style="red") if task.fields["failed"] else super().render(task)
 
 
 class Lines:
@@ -86,6 +95,10 @@ class Lines:
         """See `Watcher.ends`."""
         self._say(stage, sentence)
 
+    def fails(self, stage: StageName, sentence: str) -> None:
+        """See `Watcher.fails`."""
+        self._say(stage, sentence)
+
     def _say(self, stage: StageName, sentence: str) -> None:
         self.notes(f"{stage}: {sentence}")
 
@@ -104,7 +117,7 @@ class Bars:
     def begins(self, stage: StageName, *, attempt: int) -> None:
         """See `Watcher.begins`."""
         said = "" if attempt == 0 else f"retry {attempt}"
-        self._progress.update(self._task(stage), total=None, completed=0, said=said)
+        self._progress.reset(self._task(stage), total=None, completed=0, said=said, failed=False)
 
     def hears(self, stage: StageName, told: Told) -> None:
         """See `Watcher.hears`."""
@@ -122,9 +135,14 @@ class Bars:
         self._progress.update(self._task(stage), total=1, completed=1, said=sentence)
         self._progress.stop_task(self._task(stage))
 
+    def fails(self, stage: StageName, sentence: str) -> None:
+        """See `Watcher.fails`; the bar stays where it was."""
+        self._progress.update(self._task(stage), said=sentence, failed=True)
+        self._progress.stop_task(self._task(stage))
+
     def _task(self, stage: StageName) -> TaskID:
         if stage not in self._tasks:
-            self._tasks[stage] = self._progress.add_task(stage, total=None, said="")
+            self._tasks[stage] = self._progress.add_task(stage, total=None, said="", failed=False)
         return self._tasks[stage]
 
 

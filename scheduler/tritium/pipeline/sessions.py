@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -48,9 +49,11 @@ def local(
     from tritium.spark.session import session
 
     note(f"spark: starts on this machine, {headline(foreseen)}")
+    began = time.monotonic()
     gpus = None if foreseen.survey.inventory.devices else 0
     spark = session(machine, workers=foreseen.workers, cores=foreseen.cores, gpus=gpus, log=log)
     _leave_ctrl_c_alone()
+    note(f"spark: ready after {time.monotonic() - began:.1f} s")
     from tritium.spark.jvm import stop
 
     try:
@@ -82,6 +85,7 @@ def cluster(master: str, *, log: Path, note: Callable[[str], None]) -> Iterator[
     # Without PYSPARK_PYTHON Spark takes the first python3 of the PATH, which need not have Tritium.
     python = os.environ.get("PYSPARK_PYTHON", sys.executable)
     environment = {"JAVA_HOME": str(find_java(os.environ)), "PYSPARK_PYTHON": python}
+    began = time.monotonic()
     with changed(environment):
         jvm = Jvm.serving(settings, environment, log)
         try:
@@ -89,6 +93,7 @@ def cluster(master: str, *, log: Path, note: Callable[[str], None]) -> Iterator[
         except Exception as err:
             raise SparkFailed(f"Spark did not start on {master}: {_why(err, jvm, log)}") from err
         _leave_ctrl_c_alone()
+        note(f"spark: ready after {time.monotonic() - began:.1f} s")
         try:
             yield SparkEngine(SparkSession.builder.config(conf=context.getConf()).getOrCreate())
         finally:

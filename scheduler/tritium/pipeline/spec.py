@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["Gpu", "Infer", "Pipeline", "Sink", "Source", "Target", "Train", "Verify"]
+__all__ = ["Call", "Gpu", "Infer", "Pipeline", "Sink", "Source", "Target", "Train", "Verify"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,16 @@ class Target:
 
     def __str__(self) -> str:
         return f"{self.module}:{self.function}"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """How a function of the user's is called."""
+
+    target: Target
+    positional: tuple[str, ...]
+    """What the arguments are."""
+    keywords: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,10 +116,14 @@ class Pipeline:
     verify: Verify | None = None
     infer: Infer | None = None
 
-    def targets(self) -> Mapping[str, Target]:
-        """Return the functions that the user must have written, by the path that names them."""
-        stages = (("train", self.train), ("verify", self.verify), ("infer", self.infer))
-        return {f"spec.{name}.run": stage.run for name, stage in stages if stage is not None}
+    def calls(self) -> Mapping[str, Call]:
+        """Return how the functions that the user must have written are called, by their paths."""
+        calls = {"spec.train.run": Call(self.train.run, ("data",), tuple(self.train.params))}
+        if self.verify is not None:
+            calls["spec.verify.run"] = Call(self.verify.run, ("model", "data"))
+        if self.infer is not None:
+            calls["spec.infer.run"] = Call(self.infer.run, ("device", "model"))
+        return calls
 
     def sources(self) -> Mapping[str, Source]:
         """Return what is read, by the path that names it."""

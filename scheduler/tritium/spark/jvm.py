@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,8 +23,9 @@ from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
 from tritium.errors import SparkFailed
+from tritium_discovery.boot import boot_id
 
-__all__ = ["Context", "Jvm", "stop", "work_folder"]
+__all__ = ["Context", "Jvm", "application_pattern", "require_work_folder", "stop", "work_folder"]
 
 _launch: Any = launch_gateway  # it has no types
 _END_LIMIT_S = 20.0
@@ -41,13 +46,17 @@ class Jvm:
         # Open as long as the JVM is ours.
         self._log: IO[bytes] = tempfile.TemporaryFile() if log is None else log.open("w+b")  # noqa: SIM115
         conf = SparkConf(loadDefaults=False).setAll(list(settings.items()))
-        try:
-            self.gateway: Any = _launch(conf, popen_kwargs={"stderr": self._log})
-        except PySparkRuntimeError as err:
-            complaint = self.complaint()
-            self.close()
-            raise SparkFailed(f"Spark's Java did not start: {complaint}") from err
+        with _interrupts_wait() as interrupted:
+            try:
+                self.gateway: Any = _launch(conf, popen_kwargs={"stderr": self._log})
+            except PySparkRuntimeError as err:
+                complaint = self.complaint()
+                self.close()
+                raise SparkFailed(f"Spark's Java did not start: {complaint}") from err
         self.process: subprocess.Popen[bytes] = self.gateway.proc
+        if interrupted:
+            _end(self.gateway, self.process)
+            raise KeyboardInterrupt
 
     @classmethod
     def serving(cls, settings: Mapping[str, str], environment: Mapping[str, str], log: Path | None) -> Jvm:
@@ -84,15 +93,7 @@ class Jvm:
         process: subprocess.Popen[bytes] | None = getattr(gateway, "proc", None)
         if process is None:
             raise SparkFailed("spark-submit started this process: use its own session, not tritium.session()")
-        with contextlib.suppress(Py4JError):
-            gateway.shutdown()
-        if process.stdin is not None:
-            process.stdin.close()  # the JVM ends when nobody is at the other end
-        try:
-            process.wait(_END_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _end(gateway, process)
         SparkContext._gateway = SparkContext._jvm = None  # noqa: SLF001
 
     def serves(self, settings: Mapping[str, str], environment: Mapping[str, str], log: Path | None) -> bool:
@@ -107,6 +108,32 @@ class Jvm:
         """The last thing that the JVM called an error, or else the last that it said."""
         self._log.seek(0)
         return _complaint(self._log.read(_MOST_LOG_BYTES).decode(errors="replace").splitlines())
+
+
+def _end(gateway: Any, process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(Py4JError):
+        gateway.shutdown()
+    if process.stdin is not None:
+        process.stdin.close()  # the JVM ends when nobody is at the other end
+    try:
+        process.wait(_END_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[list[int]]:
+    """Only note a Ctrl-C during the block: a JVM that loses us while it says hello would stay for ever."""
+    came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield came  # Python interrupts the main thread alone
+        return
+    before = signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _complaint(lines: Sequence[str]) -> str:
@@ -125,8 +152,8 @@ def _complaint(lines: Sequence[str]) -> str:
     return " ".join((said[errors[-1]].partition(" ERROR ")[2], *said[errors[-1] + 1 : errors[-1] + 2]))
 
 
-_OUR_APP = re.compile(r"app-\d+-\d{4}-(\d+)")
-"""As ``tritium.session`` lets Spark name applications: the last number is the pid that started it."""
+_OUR_APP = re.compile(r"app-\d+-\d{4}-(\d+)-([0-9a-f]+)")
+"""As ``tritium.session`` lets Spark name applications: the pid that started it, and where that is one."""
 
 
 class Context(SparkContext):
@@ -156,8 +183,36 @@ def _sweep_work_folder() -> None:
     """Remove what applications of ours left that were killed before they could."""
     for folder in work_folder().glob("app-*"):
         ours = _OUR_APP.fullmatch(folder.name)
-        if ours is not None and not Path("/proc", ours[1]).exists():
+        if ours is not None and ours[2] == _pid_space() and not Path("/proc", ours[1]).exists():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def application_pattern() -> str:
+    """How Spark shall name our applications (``spark.deploy.appIdPattern``).
+
+    Spark names them by the second: two at once would share their executors' folders.
+    """
+    return f"app-%s-%04d-{os.getpid()}-{_pid_space()}"
+
+
+def _pid_space() -> str:
+    """Where a pid means one process: this boot, and this container if it counts for itself."""
+    place = f"{boot_id()} {Path('/proc/self/ns/pid').stat().st_ino}"
+    return hashlib.sha256(place.encode()).hexdigest()[:8]
+
+
+def require_work_folder() -> None:
+    """Refuse before Spark says something that nobody understands.
+
+    Raises:
+        SparkFailed: the executors of a local cluster could not write where Spark has their files.
+    """
+    folder = work_folder()
+    if not os.access(folder if folder.exists() else folder.parent, os.W_OK | os.X_OK):
+        raise SparkFailed(
+            f"Spark did not start: its executors write to {folder}, which you may not;"
+            " install pyspark in an environment of your own"
+        )
 
 
 def stop(spark: SparkSession) -> None:

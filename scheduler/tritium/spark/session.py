@@ -66,13 +66,14 @@ def session(
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
-    from tritium.spark.jvm import Context, Jvm
+    from tritium.spark.jvm import Context, Jvm, application_pattern, require_work_folder
 
     if SparkContext._active_spark_context is not None:  # noqa: SLF001  pyspark has no other way to ask
         raise SparkFailed("Spark already runs in this process: call stop() on its session first")
     environment = _environment(machine)
     with changed(environment):
         # 1. Refuse what cannot work, in a sentence and before anything is started.
+        require_work_folder()
         discovery = Settings.from_env(os.environ)
         share = 0 if gpus == 0 else _share(discovery, gpus, workers)
         settings = {
@@ -81,6 +82,7 @@ def session(
             "spark.executor.memory": f"{memory_mib}m",
             "spark.ui.enabled": str(ui).lower(),
             "spark.cores.max": str(workers * cores),
+            "spark.deploy.appIdPattern": application_pattern(),
             **_SETTINGS,
             **_gpu_settings(share),
             **(conf or {}),
@@ -112,8 +114,6 @@ _SETTINGS = {
     "spark.scheduler.maxRegisteredResourcesWaitingTime": "120s",
     # A fork server beside Spark's daemon: ranks start in milliseconds.
     "spark.python.daemon.module": "tritium.train.daemon",
-    # Spark names applications by the second: two at once would share their executors' folders.
-    "spark.deploy.appIdPattern": f"app-%s-%04d-{os.getpid()}",
 }
 
 
