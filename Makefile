@@ -9,7 +9,9 @@ COMPILE := pip compile --quiet pyproject.toml --extra spark --extra demo --group
 	--generate-hashes --no-emit-index-url --no-annotate --no-header
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help env demo test check bench lock relock clean
+.PHONY: help env demo test check newest bench lock relock clean
+NEWEST := .cache/newest
+SUITES ?= tests/discovery tests/spark
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -40,6 +42,14 @@ check: env ## the fast gate, under a minute: lint, types, layers, tests that sta
 
 test: env ## everything that CI runs: locks, lint, types, layers, all tests, coverage
 	.ci/test
+
+newest: env ## the suites that start Spark once more (SUITES), on the newest Spark that is published
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(NEWEST)
+	$(BIN)/uv pip sync --quiet --python $(NEWEST)/bin/python --require-hashes --compile-bytecode $(LOCK)
+	$(BIN)/uv pip install --quiet --python $(NEWEST)/bin/python --upgrade pyspark
+	$(BIN)/uv pip install --quiet --python $(NEWEST)/bin/python --no-deps --no-build-isolation --editable .
+	$(NEWEST)/bin/python -c 'import pyspark; print("Spark", pyspark.__version__)'
+	$(NEWEST)/bin/pytest -q -m "spark or yarn" $(SUITES)
 
 bench: env ## measure ourselves against the peers and rewrite the README's table
 	$(BIN)/python tests/benchmarks/bench.py

@@ -134,6 +134,7 @@ def _nothing() -> None:
 _RIGS: Mapping[str, Callable[[], None]] = {
     "spark": _spark,
     "torch": _torch,
+    "yarn": _spark,
     "nvml": _compiler,
     "install": _nothing,
 }

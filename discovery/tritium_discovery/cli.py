@@ -181,7 +181,10 @@ def _holder(holder: holds.Holder | None) -> Mapping[str, object]:
 
 
 def _time(since: float) -> str:
-    return datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds")
+    try:
+        return datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds")
+    except (ValueError, OverflowError, OSError):  # anybody may have written it
+        return f"{since:g}"
 
 
 @gpu_discover.command()

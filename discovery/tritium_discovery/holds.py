@@ -167,13 +167,18 @@ def _read(fileno: int) -> Holder:
         drain_s = note.get("drain_s")
         return Holder(
             pid=int(note["pid"]),
-            user=str(note["user"]),
-            what=str(note["what"]),
+            user=_printable(str(note["user"])),
+            what=_printable(str(note["what"])),
             since=float(note["since"]),
             drain_s=None if drain_s is None else float(drain_s),
         )
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return _UNKNOWN
+
+
+def _printable(text: str) -> str:
+    """Words that do nothing to a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _user() -> str:

@@ -42,31 +42,31 @@ class Seen(NamedTuple):
     troubles: tuple[str, ...]
 
 
-def seen(observation: Observation, settings: Settings, *, memory_mib: int) -> tuple[Seen, ...]:
+def seen(observation: Observation, settings: Settings, *, host: Memory) -> tuple[Seen, ...]:
     """All visible devices, healthy or not, by address.
 
-    ``memory_mib`` is the host's own memory, which is also the device's on unified-memory parts.
+    ``host`` is the memory of the host, which is also the device's on unified-memory parts.
 
     Raises:
         Undecidable: integers in CUDA_VISIBLE_DEVICES whose order only the CUDA driver knows.
     """
-    host = list(_devices(observation, settings, memory_mib))
+    devices = list(_devices(observation, settings, host))
     return tuple(
         device._replace(address=address)
-        for address, device in enumerate(_visible(host, observation, settings))
+        for address, device in enumerate(_visible(devices, observation, settings))
     )
 
 
 def generation(observation: Observation) -> str:
     """A name for the set of devices that the host has now: a card lost or found is another generation."""
-    names = [device.uuid for device in _devices(observation, Settings(), 0)]
+    names = [device.uuid for device in _devices(observation, Settings(), Memory(0, 0))]
     return f"{zlib.crc32(' '.join(names).encode()):08x}"
 
 
-def _devices(observation: Observation, settings: Settings, memory_mib: int) -> Iterator[Seen]:
+def _devices(observation: Observation, settings: Settings, host: Memory) -> Iterator[Seen]:
     """Every card or MIG instance of the host in CUDA's PCI order, addresses still to come."""
     for card in _by_bus(observation.cards):
-        whole = _whole(card, settings, memory_mib)
+        whole = _whole(card, settings, host)
         if isinstance(card.mig, MigMode) and card.mig.current and card.instances:
             yield from (_part(whole, part, slot) for slot, part in enumerate(card.instances))
         else:
@@ -81,11 +81,11 @@ def _by_bus(cards: Sequence[Card]) -> Sequence[Card]:
     return sorted(cards, key=lambda card: (value(card.pci_bus_id, "~"), card.number))
 
 
-def _whole(card: Card, settings: Settings, memory_mib: int) -> Seen:
+def _whole(card: Card, settings: Settings, host: Memory) -> Seen:
     bus = value(card.pci_bus_id, f"unknown ({card.number})")
     memory = value(card.memory, Memory(total_mib=0, free_mib=0))
     if isinstance(card.memory, Failed) and card.memory.code == NOT_SUPPORTED:
-        memory = Memory(total_mib=memory_mib, free_mib=memory_mib)
+        memory = host
     return Seen(
         uuid=Uuid(value(card.uuid, f"unreadable-{card.number}")),
         address=0,

@@ -14,7 +14,7 @@ from tritium_discovery import isolate, quarantine, wiring
 from tritium_discovery.boot import boot_id
 from tritium_discovery.errors import NoDevice, Unwritten
 from tritium_discovery.inventory import Seen, generation, seen
-from tritium_discovery.observation import Observation, key_of
+from tritium_discovery.observation import Memory, Observation, key_of
 from tritium_discovery.probe import probe_of
 from tritium_discovery.settings import Settings
 from tritium_discovery.state import host_lock, state_directory
@@ -87,7 +87,7 @@ def understand(observation: Observation, settings: Settings, directory: Path) ->
         BadState: what is remembered is broken.
         Unwritten: what is to be remembered cannot be written.
     """
-    devices = seen(observation, settings, memory_mib=_host_memory_mib())
+    devices = seen(observation, settings, host=_host_memory())
     if not devices:
         shown = "" if settings.visible is None else f" (CUDA_VISIBLE_DEVICES={settings.visible!r})"
         raise NoDevice(f"this process may see none of the {len(observation.cards)} GPUs of the host{shown}")
@@ -111,10 +111,9 @@ def _quarantined(devices: Sequence[Seen], settings: Settings, directory: Path) -
     return judged
 
 
-def _host_memory_mib() -> int:
-    """MemTotal of ``/proc/meminfo``, which unified-memory parts share with the CPU."""
+def _host_memory() -> Memory:
+    """MemTotal and MemAvailable of ``/proc/meminfo``, which unified-memory parts share with the CPU."""
     with Path("/proc/meminfo").open(encoding="ascii") as file:
-        for line in file:
-            if line.startswith("MemTotal:"):
-                return int(line.split()[1]) // 1024
-    return 0
+        lines = (line.partition(":") for line in file)
+        kib = {name: int(rest.split()[0]) for name, _, rest in lines if name in {"MemTotal", "MemAvailable"}}
+    return Memory(total_mib=kib["MemTotal"] // 1024, free_mib=kib["MemAvailable"] // 1024)

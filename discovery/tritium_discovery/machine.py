@@ -7,7 +7,7 @@ The emulated probe and the C library of the tests are two renderings of it. The 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,9 @@ __all__ = ["Machine", "MachineCard", "MachineInstance", "load", "names", "parse"
 
 _SHIPPED = Path(__file__).parent / "machines"
 _NO_MORE = 1 << 40
+_MOST_LINKS = 18
+"""Of one card so far (Hopper and Blackwell)."""
+_MOST_INSTANCES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +145,7 @@ def parse(data: object, *, name: str) -> Machine:
     """
     top = Typed(data, at="")
     cards = _cards(top, name)
+    _unlike(cards, name)
     nvlinks = top.sequence("nvlinks", ())
     order = tuple(top.integers("order"))
     if order and sorted(order) != list(range(len(cards))):
@@ -177,6 +181,15 @@ def _cards(top: Typed, machine: str) -> tuple[MachineCard, ...]:
     )
 
 
+def _unlike(cards: Sequence[MachineCard], machine: str) -> None:
+    """Refuse two devices of one UUID, or two cards in one place: no host has them."""
+    uuids = [card.uuid for card in cards] + [part.uuid for card in cards for part in card.instances]
+    for names in (uuids, [card.bus for card in cards]):
+        twice = next((name for at, name in enumerate(names) if name in names[:at]), None)
+        if twice is not None:
+            raise BadMachine(f"machine {machine}: two devices are called {twice}")
+
+
 def _card(item: Typed, machine: str, index: int) -> MachineCard:
     uuid = item.take("uuid", str, _uuid("GPU", machine, index))
     capability = item.take("capability", str, "8.0").partition(".")
@@ -193,11 +206,11 @@ def _card(item: Typed, machine: str, index: int) -> MachineCard:
         numa=item.take("numa", int, -1),
         cpus=item.take("cpus", str, ""),
         pcie=item.take("pcie", str, f"n0/h{index}"),
-        nvswitch=item.take("nvswitch", int, 0),
+        nvswitch=item.count("nvswitch", 0, most=_MOST_LINKS),
         nvlink_gaps=item.integers("nvlink_gaps"),
         mig=item.take("mig", bool, False),
         mig_pending=item.take("mig_pending", bool, item.data.get("mig", False) is True),
-        mig_max=item.take("mig_max", int, 7),
+        mig_max=item.count("mig_max", 7, most=_MOST_INSTANCES),
         instances=tuple(
             _instance(item.child(part, f"{item.at}.instances[{place}]"), machine, index)
             for place, part in enumerate(item.sequence("instances", ()))
@@ -260,7 +273,7 @@ def _triple(item: object, at: str, cards: int) -> tuple[int, int, int]:
         and 0 <= item[0] < cards
         and 0 <= item[1] < cards
         and item[0] != item[1]
-        and 0 < item[2] <= 18  # noqa: PLR2004 - NVML_NVLINK_MAX_LINKS
+        and 0 < item[2] <= _MOST_LINKS
     ):
         return item[0], item[1], item[2]
     raise BadMachine(f"{at}: expected [card, other card, 1 to 18 links], got {item!r}")

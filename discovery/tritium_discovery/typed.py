@@ -36,6 +36,13 @@ class Typed:
             raise BadMachine(f"{self._path(key)}: expected {kind.__name__}, got {found!r}")
         return found
 
+    def count(self, key: str, default: int, *, most: int) -> int:
+        """An integer from 0 to ``most``."""
+        found = self.take(key, int, default)
+        if not 0 <= found <= most:
+            raise BadMachine(f"{self._path(key)}: expected an integer from 0 to {most}, got {found}")
+        return found
+
     def sequence(self, key: str, default: Sequence[object]) -> Sequence[object]:
         """A list of anything."""
         return self.take(key, list, list(default))

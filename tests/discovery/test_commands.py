@@ -21,7 +21,7 @@ import pytest
 from machines import NAMES, written
 from rigs.jvm import COMMAND, Answer, FakeJvm, clean_environment
 from rigs.processes import eventually
-from tritium_discovery import Settings, discover, holds
+from tritium_discovery import Settings, Uuid, discover, holds
 from tritium_discovery.errors import DiscoveryError
 
 pytestmark = pytest.mark.process
@@ -121,6 +121,20 @@ def test_claims_shows_who_claims_and_who_holds(tmp_path: Path) -> None:
     assert all(f"rank 0 of gang 7c1e (pid {os.getpid()})" in row["held_by"] for row in said)
     assert all(re.fullmatch(r"20\d\d-\d\d-\d\dT[0-9:]+\+00:00", row["held_since"]) for row in said)
     assert len(lines) == 3
+
+
+@pytest.mark.parametrize("since", [1e300, float("nan"), -1e15])
+def test_claims_bears_whatever_a_holder_wrote_of_itself(since: float, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    note = {"pid": 1, "user": "\x1b[31mme", "what": "clear\x1b[2J\nGPU-2", "since": since}
+    with holds.take([Uuid("GPU-1")], what="", directory=state) as hold:
+        os.pwrite(hold.filenos[0], json.dumps(note).encode().ljust(4096), 0)
+
+        said = run(tmp_path, "claims")
+
+    assert said.exit_code == 0
+    assert "  ?[31mme: clear?[2J?GPU-2 (pid 1)  " in said.stdout.splitlines()[1]
 
 
 @pytest.mark.parametrize("output", ["table", "json"])

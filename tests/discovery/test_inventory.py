@@ -12,6 +12,7 @@ from machines import made, settings, written
 from tritium_discovery import BadMachine, Device, Inventory, NoDevice, Settings, Undecidable, discover
 from tritium_discovery.emulate import observe
 from tritium_discovery.inventory import Seen, seen
+from tritium_discovery.observation import Memory
 
 
 def inventory(directory: Path, name: str, **environ: str) -> Inventory:
@@ -20,7 +21,7 @@ def inventory(directory: Path, name: str, **environ: str) -> Inventory:
 
 def of(**rest: Any) -> tuple[Seen, ...]:
     """The devices of a machine put together for a test."""
-    return seen(observe(made(**rest), topology=True), Settings(), memory_mib=128_000)
+    return seen(observe(made(**rest), topology=True), Settings(), host=Memory(128_000, 64_000))
 
 
 def test_addresses_are_the_positions_of_all_that_is_visible(tmp_path: Path) -> None:
@@ -63,7 +64,9 @@ def test_the_troubles_of_a_card_are_those_of_its_instances() -> None:
 
 
 def test_a_part_with_unified_memory_has_the_memory_of_its_host() -> None:
-    assert of(cards=1, card={"memory_mib": -1})[0].memory_mib == 128_000
+    (device,) = of(cards=1, card={"memory_mib": -1})
+
+    assert (device.memory_mib, device.free_mib) == (128_000, 64_000)
 
 
 def test_visible_devices_are_numbered_as_the_process_sees_them(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from tritium_discovery.errors import (
 from tritium_discovery.health import troubles
 from tritium_discovery.inventory import seen
 from tritium_discovery.machine import Machine
-from tritium_discovery.observation import Failed, MigMode, Observation, Process
+from tritium_discovery.observation import Failed, Memory, MigMode, Observation, Process
 from tritium_discovery.settings import Limits, Settings
 
 pytestmark = pytest.mark.nvml
@@ -317,7 +317,7 @@ def test_an_instance_whose_processes_nobody_tells_is_as_busy_as_its_card(tmp_pat
     card = found.cards[0]
     silent = tuple(part._replace(processes=untold) for part in card.instances)
 
-    devices = seen(found._replace(cards=(card._replace(instances=silent),)), Settings(), memory_mib=1)
+    devices = seen(found._replace(cards=(card._replace(instances=silent),)), Settings(), host=Memory(1, 1))
 
     assert [device.processes for device in devices] == [(4711,), (4711,)]
 

@@ -13,11 +13,12 @@ from tritium_discovery import NotEnough, Settings, Uuid
 from tritium_discovery.emulate import observe
 from tritium_discovery.inventory import Seen, seen
 from tritium_discovery.machine import Machine
+from tritium_discovery.observation import Memory
 from tritium_discovery.selection import choose, judge
 
 
 def inventory(model: Machine) -> tuple[Seen, ...]:
-    return seen(observe(model, topology=False), Settings(), memory_mib=1)
+    return seen(observe(model, topology=False), Settings(), host=Memory(1, 1))
 
 
 DGX = inventory(machine("dgx-a100"))

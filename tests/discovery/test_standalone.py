@@ -120,6 +120,43 @@ def test_executors_that_discover_for_themselves_get_different_devices(
     assert len({task["uuids"][0] for task in tasks}) == 8
 
 
+def test_executors_in_pods_report_exactly_what_their_containers_hold(
+    cluster: Standalone, tmp_path: Path
+) -> None:
+    # Spark tells an executor on Kubernetes no amount; the device plugin shows a container its own devices.
+    held = [f"GPU-9e4c8859-7472-4974-8975-{number:012x}" for number in range(8)]
+    conf = {
+        **EXECUTORS,
+        "spark.executor.resource.gpu.amount": "4",
+        "spark.executor.resource.gpu.discoveryScript": str(COMMAND),
+        "spark.executor.resource.gpu.vendor": "nvidia.com",
+    }
+    with application(cluster, 8, conf, {}) as app:
+        said = first_line(app)
+        executors = [
+            cluster.executor(
+                pod,
+                driver=said["driver"],
+                app=said["app"],
+                pod=pod,
+                environ=environ(
+                    tmp_path / pod,
+                    "dgx-16",
+                    CUDA_VISIBLE_DEVICES=",".join(uuids),
+                    PYSPARK_PYTHON=sys.executable,
+                    TEST_SLEEP_S="3",
+                ),
+            )
+            for pod, uuids in (("200", held[:4]), ("201", held[4:]))
+        ]
+        tasks = first_line(app)
+        for executor in executors:
+            executor.stop()
+
+    assert sorted(task["uuids"][0] for task in tasks) == held
+    assert sorted(task["addresses"][0] for task in tasks) == [*"00112233"]
+
+
 def test_a_resources_file_is_taken_instead_of_the_script(cluster: Standalone, tmp_path: Path) -> None:
     variables = environ(tmp_path, "two-t4", TRITIUM_GPU_AMOUNT="2")
     file = tmp_path / "resources.json"

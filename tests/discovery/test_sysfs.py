@@ -14,6 +14,7 @@ from rigs.jvm import COMMAND, clean_environment
 from tritium_discovery import NoDevice, Settings
 from tritium_discovery.doctor import examine
 from tritium_discovery.inventory import seen
+from tritium_discovery.observation import Memory
 from tritium_discovery.probe import EmulatedProbe, NvmlProbe, SysfsProbe, probe_of
 from tritium_discovery.sysfs import SYSFS, accelerators, bus_id
 
@@ -69,7 +70,7 @@ def test_accelerators_of_all_vendors_are_listed_in_bus_order(tree: Path) -> None
 def test_what_only_the_kernel_knows_is_listed_and_never_given_out(tree: Path) -> None:
     observation = SysfsProbe(tree).observe(topology=True, known=None)
 
-    devices = seen(observation, Settings(), memory_mib=1)
+    devices = seen(observation, Settings(), host=Memory(1, 1))
 
     assert [device.product for device in devices] == ["10de:20b0", "1002:740f", "1da3:1020"]
     assert {device.troubles for device in devices} == {

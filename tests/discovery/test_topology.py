@@ -15,14 +15,14 @@ from tritium_discovery.emulate import observe
 from tritium_discovery.inventory import seen
 from tritium_discovery.machine import Machine
 from tritium_discovery.matrix import name
-from tritium_discovery.observation import Key
+from tritium_discovery.observation import Key, Memory
 from tritium_discovery.publish import inventory_of
 from tritium_discovery.wiring import load, parse, save
 
 
 def inventory(model: Machine) -> Inventory:
     observation = observe(model, topology=True)
-    devices = seen(observation, Settings(), memory_mib=1)
+    devices = seen(observation, Settings(), host=Memory(1, 1))
     return inventory_of(observation, devices, boot_id="b", hostname="h")
 
 

@@ -105,14 +105,17 @@ class Standalone:
             environ={**environ, "SPARK_WORKER_OPTS": options},
         )
 
-    def executor(self, name: str, *, driver: str, app: str, environ: Mapping[str, str]) -> Daemon:
-        """Start an executor that discovers for itself, as on YARN and Kubernetes."""
-        words = ("--driver-url", driver, "--executor-id", name, "--hostname", "127.0.0.1", "--cores", "8")
+    def executor(
+        self, name: str, *, driver: str, app: str, environ: Mapping[str, str], pod: str | None = None
+    ) -> Daemon:
+        """Start an executor that discovers for itself; with ``pod``, Kubernetes' own as in that pod."""
+        words = ["--driver-url", driver, "--executor-id", name, "--hostname", "127.0.0.1", "--cores", "8"]
+        backend = "org.apache.spark.executor.CoarseGrainedExecutorBackend"
+        if pod is not None:
+            backend = "org.apache.spark.scheduler.cluster.k8s.KubernetesExecutorBackend"
+            words += ["--bind-address", "127.0.0.1", "--podName", pod]
         return self._started(
-            name,
-            *("org.apache.spark.executor.CoarseGrainedExecutorBackend", *words, "--app-id", app),
-            *("--resourceProfileId", "0"),
-            environ=environ,
+            name, backend, *words, "--app-id", app, "--resourceProfileId", "0", environ=environ
         )
 
     def _started(self, name: str, *words: str, environ: Mapping[str, str] | None = None) -> Daemon:

@@ -2,7 +2,10 @@
  *
  * The table (TRITIUM_NVML_TABLE) is written by rig.py from the same machine files as the emulated probe.
  * Every getter reads that one model, so that no two of them can contradict each other. Signatures, structs
- * and codes: https://docs.nvidia.com/deploy/nvml-api/
+ * and codes: https://docs.nvidia.com/deploy/nvml-api/ (queries: group__nvmlDeviceQueries.html, MIG:
+ * group__nvmlMultiInstanceGPU.html, links: group__NvLink.html, fields: group__nvmlFieldValueQueries.html, codes:
+ * group__nvmlDeviceEnumvs.html). What a getter does beyond handing out a value of the model stands above it, as the
+ * call's own page there says it; in quotes where the words matter.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -189,12 +192,17 @@ int nvmlSystemGetCudaDriverVersion(int *to) { ENTER("nvmlSystemGetCudaDriverVers
 int nvmlSystemGetCudaDriverVersion_v2(int *to) { return nvmlSystemGetCudaDriverVersion(to); }
 
 static int present(void) { return M.counted > M.vanish_after ? M.n_cards - 1 : M.n_cards; }
+/* "returns count of all devices in the system even if nvmlDeviceGetHandleByIndex_v2 returns
+ * NVML_ERROR_NO_PERMISSION for such device." */
 int nvmlDeviceGetCount_v2(unsigned *to) {
     ENTER("nvmlDeviceGetCount", NULL);
     *to = present();
     M.counted++;
     return SUCCESS;
 }
+/* INVALID_ARGUMENT for an index that is none, GPU_IS_LOST "if the target GPU has fallen off the bus or is otherwise
+ * inaccessible", NO_PERMISSION "if the user doesn't have permission to talk to this device". "The order in which NVML enumerates devices has no guarantees of consistency
+ * between reboots." */
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, Card **to) {
     if (index >= (unsigned)present()) { ENTER("nvmlDeviceGetHandleByIndex", NULL); return INVALID_ARGUMENT; }
     if (M.reorder && index == 1) { /* once: the first two trade places between two calls */
@@ -284,6 +292,8 @@ int nvmlDeviceGetCudaComputeCapability(Card *d, int *major, int *minor) {
     return SUCCESS;
 }
 
+/* NOT_SUPPORTED before Ampere. "The pending MIG mode refers to the target mode following the next activation
+ * trigger." */
 int nvmlDeviceGetMigMode(Card *d, unsigned *current, unsigned *pending) {
     WHOLE("nvmlDeviceGetMigMode", d);
     if (d->old) return NOT_SUPPORTED;
@@ -291,11 +301,13 @@ int nvmlDeviceGetMigMode(Card *d, unsigned *current, unsigned *pending) {
     *pending = d->mig_pending;
     return SUCCESS;
 }
+/* "Returns zero if MIG is not supported or enabled." */
 int nvmlDeviceGetMaxMigDeviceCount(Card *d, unsigned *to) {
     WHOLE("nvmlDeviceGetMaxMigDeviceCount", d);
-    *to = d->old ? 0 : d->mig_max;
+    *to = d->mig ? d->mig_max : 0;
     return SUCCESS;
 }
+/* NOT_FOUND where there is no instance at an index below the count above, NOT_SUPPORTED where MIG is off. */
 int nvmlDeviceGetMigDeviceHandleByIndex(Card *d, unsigned index, Card **to) {
     WHOLE("nvmlDeviceGetMigDeviceHandleByIndex", d);
     if (!d->mig) return NOT_SUPPORTED;
@@ -352,6 +364,7 @@ int nvmlDeviceGetGraphicsRunningProcesses_v3(Card *d, unsigned *n, char *to) {
     return SUCCESS;
 }
 
+/* NOT_SUPPORTED without ECC, as in a vGPU's guest. */
 int nvmlDeviceGetTotalEccErrors(Card *d, int kind, int counter, unsigned long long *to) {
     WHOLE("nvmlDeviceGetTotalEccErrors", d);
     if (d->vgpu) return NOT_SUPPORTED;
@@ -364,6 +377,7 @@ int nvmlDeviceGetEccMode(Card *d, unsigned *current, unsigned *pending) {
     *current = *pending = 1;
     return SUCCESS;
 }
+/* For Ampere and newer; before it, pages are retired instead (the next call). */
 int nvmlDeviceGetRemappedRows(Card *d, unsigned *c, unsigned *u, unsigned *pending, unsigned *failed) {
     WHOLE("nvmlDeviceGetRemappedRows", d);
     if (d->old) return NOT_SUPPORTED;
@@ -383,6 +397,7 @@ typedef struct {
     int code;
     union { unsigned ui; unsigned long long ull; } value;
 } Field;
+/* Each field has a return code of its own, which "must be checked before looking at value". */
 int nvmlDeviceGetFieldValues(Card *d, int n, Field *fields) {
     WHOLE("nvmlDeviceGetFieldValues", d);
     for (int i = 0; i < n; i++) {
@@ -423,6 +438,7 @@ int nvmlDeviceGetCpuAffinity(Card *d, unsigned size, unsigned long long *to) {
     for (unsigned i = 0; i < size; i++) to[i] = i < 16 ? card_of(d)->cpus[i] : 0;
     return SUCCESS;
 }
+/* NOT_SUPPORTED where the platform tells no node, as with -1 in sysfs. */
 int nvmlDeviceGetMemoryAffinity(Card *d, unsigned size, unsigned long long *to, int scope) {
     (void)scope;
     ENTER("nvmlDeviceGetMemoryAffinity", d);
@@ -441,8 +457,8 @@ int nvmlDeviceGetP2PStatus(Card *one, Card *other, int index, int *to) {
     *to = index == 2 && one->p2p[other->index] ? 0 : 5;
     return SUCCESS;
 }
-/* "NVML_ERROR_INVALID_ARGUMENT if device or link is invalid": so is each number in front of, between or behind
- * the links that the card has. Without any, "NVML_ERROR_NOT_SUPPORTED if the device doesn't support". */
+/* INVALID_ARGUMENT "if device or link is invalid": so is each number in front of, between or behind the links that
+ * the card has. NOT_SUPPORTED without any. */
 #define LINK(call) do { WHOLE(call, d); if (d->vgpu || !d->n_links) return NOT_SUPPORTED; \
     if (link >= LINKS || !d->links[link].present) return INVALID_ARGUMENT; } while (0)
 int nvmlDeviceGetNvLinkState(Card *d, unsigned link, unsigned *to) {
