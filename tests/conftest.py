@@ -8,6 +8,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -127,6 +128,33 @@ def _compiler() -> None:
     require(shutil.which("cc"), what="a C compiler", install="apt-get install gcc libc6-dev")
 
 
+@functools.cache
+def _unreachable(coordinate: str) -> str:
+    from rigs.jars import fetch
+
+    try:
+        fetch(coordinate)
+    except (AssertionError, OSError, subprocess.SubprocessError) as err:
+        return f"{coordinate} cannot be had from Maven Central; connect once to fill the cache ({err!r:.300})"
+    return ""
+
+
+def _delta() -> None:
+    from rigs.jars import DELTA
+
+    _spark()
+    if reason := _unreachable(DELTA):
+        absent(reason)
+
+
+def _kafka() -> None:
+    from rigs.jars import KAFKA, KAFKA_BROKER
+
+    _spark()
+    if reason := _unreachable(KAFKA) or _unreachable(KAFKA_BROKER):
+        absent(reason)
+
+
 def _nothing() -> None:
     """Ask for nothing: the test brings what it needs, and is a rig's only by its weight."""
 
@@ -136,6 +164,8 @@ _RIGS: Mapping[str, Callable[[], None]] = {
     "torch": _torch,
     "yarn": _spark,
     "nvml": _compiler,
+    "delta": _delta,
+    "kafka": _kafka,
     "install": _nothing,
 }
 

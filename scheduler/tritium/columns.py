@@ -73,6 +73,9 @@ def _array(column: pa.Array, name: str) -> Array:
     if pa.types.is_primitive(kind) and not pa.types.is_time(kind):
         array: Array = column.to_numpy(zero_copy_only=False)
         return array
+    if pa.types.is_string(kind) or pa.types.is_binary(kind):
+        made: Array = column.to_numpy(zero_copy_only=False)  # several times faster than through a list
+        return made
     objects = np.empty(len(column), dtype=object)
     objects[:] = column.to_pylist()
     return objects

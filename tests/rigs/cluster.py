@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import psutil
@@ -29,7 +29,7 @@ def cluster(**options: Any) -> Iterator[SparkSession]:
 
 
 @contextlib.contextmanager
-def local(threads: int, *, machine: str) -> Iterator[SparkSession]:
+def local(threads: int, *, machine: str, conf: Mapping[str, str] | None = None) -> Iterator[SparkSession]:
     """Run plain ``local[threads]``, as a user without our session would, on an emulated machine."""
     Jvm.end()
     environment = {
@@ -42,6 +42,7 @@ def local(threads: int, *, machine: str) -> Iterator[SparkSession]:
             SparkSession.builder.master(f"local[{threads}]")
             .config("spark.ui.enabled", "false")
             .config("spark.ui.showConsoleProgress", "false")
+            .config(map=dict(conf or {}))
             .getOrCreate()
         )
         with _stopping(session):

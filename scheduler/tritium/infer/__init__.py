@@ -3,5 +3,6 @@
 from tritium.infer.failures import failures
 from tritium.infer.predict import predict
 from tritium.infer.report import TaskReport, read_reports
+from tritium.spark.scan import reading
 
-__all__ = ["TaskReport", "failures", "predict", "read_reports"]
+__all__ = ["TaskReport", "failures", "predict", "read_reports", "reading"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,9 @@ from tritium.assign.types import Request
 from tritium.errors import BadSpec
 from tritium.infer.task import InferenceTask
 from tritium.spark.profile import resource_profile
+from tritium.spark.scan import reading
+from tritium.spark.splits import BySpark
+from tritium.spark.splits_read import map_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,6 +29,8 @@ def predict(
     model: Callable[..., Any],
     input: Sequence[str] | None = None,  # noqa: A002  the word that predict_batch_udf's users know
     output: str = "prediction double",
+    keep: Sequence[str] | None = None,
+    splits: bool = True,
     batch_size: int = 256,
     min_memory_mib: int = 0,
     product: str | None = None,
@@ -34,7 +39,7 @@ def predict(
     model_path: Path | None = None,
     report: Path | None = None,
 ) -> DataFrame:
-    """Add a model's predictions to a batch DataFrame: all of its columns and rows stay, in their order.
+    """Add a model's predictions to a batch or a streaming DataFrame: its rows stay, in their order.
 
     Every task with rows holds one device for its length, chosen by the assigner among those of its
     executor, and calls ``model(device)`` once, or ``model(device, model_path)``: it returns a function
@@ -47,6 +52,9 @@ def predict(
         model: loads the model onto a `Device`.
         input: columns that the model gets; ``None``: all.
         output: names and types of the new columns, e.g. ``"label int, scores array<float>"``.
+        keep: columns that stay beside the new ones; ``None``: all. Others that are no input are not read.
+        splits: let tasks read Parquet and Delta files themselves where the plan is a plain scan, as they are
+            when this is called; `reading` says whether it is, and why not.
         batch_size: rows per call, across the batches that Spark delivers; the last call may have fewer.
         min_memory_mib: memory that a device must have.
         product: part of the product name that a device must carry, e.g. ``A100``.
@@ -60,8 +68,9 @@ def predict(
             result is used: inside a block of `failures` it is one clear error.
     """
     names = tuple(df.columns if input is None else input)
+    kept = tuple(df.columns if keep is None else keep)
     added, problems = _fields(output)
-    problems += _problems(df, names, added, batch_size=batch_size, policy=policy)
+    problems += _problems(df, {"input": names, "keep": kept}, added, batch_size=batch_size, policy=policy)
     if problems:
         raise BadSpec("predict", problems)
     if report is not None:
@@ -72,6 +81,7 @@ def predict(
         model=model,
         model_path=model_path,
         input=names,
+        kept=kept,
         output=tuple((field.name, _arrow_type(df, field.dataType)) for field in added.fields),
         batch_size=batch_size,
         request=Request(members=1, kind="replicas", min_memory_mib=min_memory_mib, product=product),
@@ -79,8 +89,15 @@ def predict(
         wait_s=wait_s,
         report=report,
     )
-    schema = StructType([*df.schema.fields, *added.fields])
-    return df.mapInArrow(task, schema, profile=resource_profile(df.sparkSession, gpus=1))
+    schema = StructType([*(df.schema[name] for name in kept), *added.fields])
+    rows = df if keep is None else df.select([_quoted(name) for name in dict.fromkeys((*kept, *names))])
+    how = reading(rows) if splits else BySpark(why="splits=False")
+    return map_rows(rows, task, schema, reading=how, profile=resource_profile(df.sparkSession, gpus=1))
+
+
+def _quoted(name: str) -> str:
+    escaped = name.replace("`", "``")
+    return f"`{escaped}`"
 
 
 def _fields(output: str) -> tuple[StructType, list[str]]:
@@ -99,23 +116,24 @@ def _fields(output: str) -> tuple[StructType, list[str]]:
 
 
 def _problems(
-    df: DataFrame, names: Sequence[str], added: StructType, *, batch_size: int, policy: str
+    df: DataFrame, named: Mapping[str, Sequence[str]], added: StructType, *, batch_size: int, policy: str
 ) -> list[str]:
     known = ", ".join(df.columns)
     problems = [
-        f"input: there is no column {name!r}; there are {known}" for name in names if name not in df.columns
+        f"{argument}: there is no column {name!r}; there are {known}"
+        for argument, names in named.items()
+        for name in names
+        if name not in df.columns
     ]
     problems += [
         f"output: there is a column {name!r} already; drop it or choose another name"
         for name in added.names
-        if name in df.columns
+        if name in named["keep"]
     ]
     if batch_size < 1:
         problems.append(f"batch_size: expected an integer >= 1, got {batch_size!r}")
     if policy not in POLICIES:
         problems.append(f"policy: {policy!r} is unknown; there are {', '.join(sorted(POLICIES))}")
-    if df.isStreaming:
-        problems.append("df: it is a stream; predict works on batch DataFrames")
     return problems
 
 
@@ -123,5 +141,6 @@ def _arrow_type(df: DataFrame, kind: Any) -> pa.DataType:
     """The exact Arrow type that Spark expects for a column (``ArrowUtils.toArrowType``)."""
     from pyspark.sql.pandas.types import to_arrow_type
 
-    large = df.sparkSession.conf.get("spark.sql.execution.arrow.useLargeVarTypes", "false") == "true"
-    return to_arrow_type(kind, prefers_large_types=large)
+    conf = df.sparkSession.conf
+    large = conf.get("spark.sql.execution.arrow.useLargeVarTypes", "false") == "true"
+    return to_arrow_type(kind, timezone=conf.get("spark.sql.session.timeZone"), prefers_large_types=large)

@@ -32,6 +32,8 @@ class InferenceTask:
     model: Callable[..., Any]
     model_path: Path | None
     input: tuple[str, ...]
+    kept: tuple[str, ...]
+    """Columns that stay."""
     output: tuple[tuple[str, pa.DataType], ...]
     batch_size: int
     request: Request
@@ -82,8 +84,9 @@ class _Run:
         self._predict_s += time.monotonic() - began
         added = self._attempt("predict returned what does not fit", self._added, answer, batch.num_rows)
         self._rows += batch.num_rows
-        names = [*batch.schema.names, *(name for name, _ in self._task.output)]
-        return pa.RecordBatch.from_arrays([*batch.columns, *added], names=names)
+        kept = self._task.kept
+        names = [*kept, *(name for name, _ in self._task.output)]
+        return pa.RecordBatch.from_arrays([*map(batch.column, kept), *added], names=names)
 
     def report(self, view: TaskView) -> TaskReport:
         """Say what was done up to now."""

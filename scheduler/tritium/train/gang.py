@@ -16,6 +16,9 @@ from tritium.assign import POLICIES
 from tritium.assign.types import Request
 from tritium.errors import BadSpec, CodeMissing
 from tritium.spark.profile import resource_profile
+from tritium.spark.scan import reading
+from tritium.spark.splits import BySpark, Reading, dealt
+from tritium.spark.splits_read import map_rows
 from tritium.train.assembly import Assembly
 from tritium.train.frameworks import FRAMEWORKS
 from tritium.train.job import GangJob, active_session, await_slots
@@ -120,15 +123,17 @@ class Gang:
         data: DataFrame | None = None,
         *,
         output: Path | None = None,
+        splits: bool = True,
         on_report: Callable[[int, Mapping[str, Any]], None] | None = None,
         on_line: Callable[[int, str], None] | None = None,
         **kwargs: Any,
     ) -> Result:
         """Call ``function(shard, **kwargs)`` on every rank, or ``function(**kwargs)`` without data.
 
-        ``data`` is spread over the ranks; each gets its `Shard`. ``on_report`` hears what ranks
-        ``report()`` as it happens, ``on_line`` what they print (by default it goes to stderr with the
-        rank in front). ``output`` is the folder in which rank 0 leaves its files.
+        ``data`` is spread over the ranks; each gets its `Shard`. Where it is a plain scan of Parquet files,
+        tasks read whole row groups themselves (``splits=False``: Spark shuffles the rows). ``on_report``
+        hears what ranks ``report()`` as it happens, ``on_line`` what they print (by default it goes to
+        stderr with the rank in front). ``output`` is the folder in which rank 0 leaves its files.
 
         Raises:
             Unplaceable: the assigner refused, or Spark has too few slots; with all reasons.
@@ -157,9 +162,19 @@ class Gang:
                 output=output,
                 silence_s=self.silence_timeout_s,
             )
-            rows = data.repartition(self.ranks) if data is not None else _one_row_each(spark, self.ranks)
-            values = job.run(rows.mapInArrow(task, SCHEMA, barrier=True, profile=profile), meeting)
+            rows, how = self._rows(spark, data, splits=splits)
+            frame = map_rows(rows, task, SCHEMA, reading=how, barrier=True, profile=profile)
+            values = job.run(frame, meeting)
         return self._result(assembly, values)
+
+    def _rows(
+        self, spark: SparkSession, data: DataFrame | None, *, splits: bool
+    ) -> tuple[DataFrame, Reading]:
+        """What each task begins with, and how it reads its rows."""
+        if data is None:
+            return _one_row_each(spark, self.ranks), BySpark(why="there is no data")
+        how = dealt(reading(data), self.ranks) if splits else BySpark(why="splits=False")
+        return (data.repartition(self.ranks) if isinstance(how, BySpark) else data), how
 
     def _assembly(self) -> Assembly:
         now = time.monotonic()

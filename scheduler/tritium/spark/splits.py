@@ -1,0 +1,271 @@
+"""Decides whether tasks may read a DataFrame's files themselves instead of getting its rows through the JVM.
+
+They may where Spark's plan is a plain scan: the columns of Parquet files, as they are stored, and no
+operator that computes, filters or moves rows. What differs from that in any way is left to Spark, with
+the reason. The tasks are Spark's own: the same ranges of the same files, in the same order.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = [
+    "BySpark",
+    "Column",
+    "Footer",
+    "Group",
+    "Part",
+    "Piece",
+    "Reading",
+    "Scan",
+    "Splits",
+    "Value",
+    "dealt",
+    "decide",
+]
+
+Value: TypeAlias = str | int | float | bool | Decimal | None
+"""A partition's value as Spark holds it: dates in days, timestamps in microseconds."""
+
+_CODECS = frozenset({"UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "LZ4", "BROTLI"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column of the DataFrame."""
+
+    name: str
+    kind: pa.DataType
+    """The type that Spark would deliver."""
+    stored: str = ""
+    """Its name in the files."""
+    partition: int | None = None
+    """It is the value of a folder: which one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A range of a file that one of Spark's tasks reads."""
+
+    path: str
+    start: int
+    length: int
+    values: tuple[Value, ...] = ()
+    """Of the partition's columns."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """A plain scan, as the plan shows it."""
+
+    columns: tuple[Column, ...]
+    tasks: tuple[tuple[Part, ...], ...]
+    merged_to: int | None = None
+    """``coalesce(n)`` above it."""
+    case_sensitive: bool = False
+    """Whether names that differ by case differ."""
+    rebases: bool = False
+    """Whether Spark moves old dates between calendars (``datetimeRebaseModeInRead``)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """A row group of a file."""
+
+    rows: int
+    middle: int
+    """Offset of its middle in the file: the range that holds it holds the group."""
+    stored_bytes: int
+    """Without compression."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footer:
+    """What a file says about itself."""
+
+    kinds: Mapping[str, pa.DataType]
+    """Type of each column as pyarrow reads it."""
+    groups: tuple[Group, ...]
+    codecs: frozenset[str] = frozenset()
+    legacy: bool = False
+    """Spark 2 wrote its dates, in a calendar of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A row group that a task reads."""
+
+    path: str
+    group: int
+    rows: int
+    stored_bytes: int
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Splits:
+    """The tasks read these pieces themselves."""
+
+    columns: tuple[Column, ...]
+    tasks: tuple[tuple[Piece, ...], ...]
+
+    @property
+    def sentence(self) -> str:
+        """Say so."""
+        pieces = [piece for task in self.tasks for piece in task]
+        files = len({piece.path for piece in pieces})
+        return f"{len(self.tasks)} tasks read {len(pieces)} row groups of {files} Parquet files themselves"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BySpark:
+    """Spark reads the rows and passes them on."""
+
+    why: str
+
+    @property
+    def sentence(self) -> str:
+        """Say so, with the reason."""
+        return f"Spark reads the rows: {self.why}"
+
+
+Reading: TypeAlias = Splits | BySpark
+
+
+def decide(scan: Scan, footers: Mapping[str, Footer]) -> Reading:
+    """Cut a scan into the row groups of its files, or say what keeps it from that."""
+    if len({column.name for column in scan.columns}) < len(scan.columns):
+        return BySpark(why="columns have the same name")
+    for path, footer in footers.items():
+        for column in scan.columns:
+            if column.partition is None and (why := _unlike(column, footer, scan)):
+                return BySpark(why=f"{path}: {why}")
+        if unknown := footer.codecs - _CODECS:
+            return BySpark(why=f"{path} is compressed by {', '.join(sorted(unknown))}")
+    tasks = tuple(tuple(piece for part in task for piece in _pieces(part, footers)) for task in scan.tasks)
+    if not any(tasks):
+        return BySpark(why="there are no rows in its files")
+    return Splits(columns=scan.columns, tasks=_merged(tasks, scan.merged_to))
+
+
+def dealt(reading: Reading, tasks: int) -> Reading:
+    """Deal the pieces to another number of tasks: each next one to the task with the fewest rows.
+
+    >>> dealt(BySpark(why="it filters rows"), 2).sentence
+    'Spark reads the rows: it filters rows'
+    """
+    if isinstance(reading, BySpark):
+        return reading
+    pieces = [piece for task in reading.tasks for piece in task if piece.rows]
+    if len(pieces) < tasks:
+        return BySpark(why=f"{len(pieces)} row groups are too few for {tasks} tasks")
+    hands: list[list[Piece]] = [[] for _ in range(tasks)]
+    rows = [0] * tasks
+    for piece in pieces:
+        least = rows.index(min(rows))
+        hands[least].append(piece)
+        rows[least] += piece.rows
+    if max(rows) > 2 * min(rows):
+        return BySpark(why=f"its row groups would give the {tasks} tasks {min(rows)} to {max(rows)} rows")
+    return Splits(columns=reading.columns, tasks=tuple(map(tuple, hands)))
+
+
+def _unlike(column: Column, footer: Footer, scan: Scan) -> str:
+    """Say why a file's column is not read as Spark reads it; empty if it is."""
+    name = column.stored
+    alike = [other for other in footer.kinds if other.lower() == name.lower()]
+    if name not in footer.kinds or (len(alike) > 1 and not scan.case_sensitive):
+        return f"there is no column {name}" if not alike else f"{name} is one of {', '.join(alike)}"
+    stored = footer.kinds[name]
+    if not _readable(stored, column.kind):
+        return f"{name} is stored as {stored}, and the table has {column.kind}"
+    if (footer.legacy or scan.rebases) and _dated(column.kind):
+        return f"the dates of {name} may be of an older calendar"
+    return ""
+
+
+def _readable(stored: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether a cast gives exactly what Spark would read: the same values in another wrapping."""
+    import pyarrow.types as kinds
+
+    if stored == wanted:
+        return True
+    if kinds.is_dictionary(stored):
+        return _readable(stored.value_type, wanted)
+    if kinds.is_timestamp(wanted):
+        zoned = wanted.tz is not None
+        return kinds.is_timestamp(stored) and stored.unit in ("ms", "us") and (stored.tz is not None) == zoned
+    if _is_text(wanted):
+        return _is_text(stored)
+    if _is_bytes(wanted):
+        return _is_bytes(stored)
+    if _is_list(wanted):
+        return _is_list(stored) and _readable(stored.value_type, wanted.value_type)
+    if kinds.is_map(wanted):
+        pairs = ((stored.key_type, wanted.key_type), (stored.item_type, wanted.item_type)) if (
+            kinds.is_map(stored)) else ()  # fmt: skip
+        return bool(pairs) and all(_readable(*pair) for pair in pairs)
+    if kinds.is_struct(wanted) and kinds.is_struct(stored):
+        mine, theirs = list(wanted), list(stored)
+        return [field.name for field in mine] == [field.name for field in theirs] and all(
+            _readable(other.type, field.type) for field, other in zip(mine, theirs, strict=True)
+        )
+    return False
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow.types as kinds
+
+    return bool(kinds.is_string(kind) or kinds.is_large_string(kind))
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    import pyarrow.types as kinds
+
+    return bool(kinds.is_binary(kind) or kinds.is_large_binary(kind))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    import pyarrow.types as kinds
+
+    return bool(kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind))
+
+
+def _dated(kind: pa.DataType) -> bool:
+    import pyarrow.types as kinds
+
+    if kinds.is_nested(kind):
+        return any(_dated(kind.field(at).type) for at in range(kind.num_fields))
+    return bool(kinds.is_date(kind) or kinds.is_timestamp(kind))
+
+
+def _pieces(part: Part, footers: Mapping[str, Footer]) -> list[Piece]:
+    """The row groups whose middle is in the range, as Parquet's own reader has it."""
+    return [
+        Piece(
+            path=part.path,
+            group=at,
+            rows=group.rows,
+            stored_bytes=group.stored_bytes,
+            values=part.values,
+        )
+        for at, group in enumerate(footers[part.path].groups)
+        if part.start <= group.middle < part.start + part.length
+    ]
+
+
+def _merged(tasks: Sequence[tuple[Piece, ...]], number: int | None) -> tuple[tuple[Piece, ...], ...]:
+    """Join neighbours, as Spark's ``coalesce`` does with tasks that prefer no host."""
+    if number is None or number >= len(tasks):
+        return tuple(tasks)
+    ends = [at * len(tasks) // number for at in range(number + 1)]
+    return tuple(
+        tuple(piece for task in tasks[start:end] for piece in task) for start, end in itertools.pairwise(ends)
+    )

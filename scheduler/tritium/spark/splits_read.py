@@ -1,0 +1,130 @@
+"""Edge in Spark's tasks: reads the row groups that are a task's, ahead of whoever takes them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tritium.spark.splits import BySpark, Column, Piece, Reading, Splits
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.resource import ResourceProfile
+    from pyspark.sql import DataFrame
+    from pyspark.sql.types import StructType
+
+__all__ = ["SplitTask", "map_rows", "read_pieces"]
+
+_THREADS = 2
+_AHEAD_BYTES = 256 << 20
+"""Decoded row groups that may wait; a bigger one waits alone."""
+
+
+def map_rows(
+    df: DataFrame,
+    function: Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]],
+    schema: StructType | str,
+    *,
+    reading: Reading,
+    barrier: bool = False,
+    profile: ResourceProfile | None = None,
+) -> DataFrame:
+    """``df.mapInArrow``, where tasks read the rows themselves if ``reading`` says so.
+
+    Spark schedules them either way: what it carries to a task that reads for itself is one row.
+    """
+    if isinstance(reading, BySpark):
+        return df.mapInArrow(function, schema, barrier=barrier, profile=profile)
+    tasks = len(reading.tasks)
+    numbers = df.sparkSession.range(0, tasks, 1, tasks)
+    task = SplitTask(splits=reading, function=function)
+    return numbers.mapInArrow(task, schema, barrier=barrier, profile=profile)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitTask:
+    """The function that Spark runs in each task: its rows are numbers of tasks in ``splits``."""
+
+    splits: Splits
+    function: Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Be one task."""
+        pieces = (
+            piece
+            for batch in batches
+            for number in batch.column(0).to_pylist()
+            for piece in self.splits.tasks[number]
+        )
+        yield from self.function(read_pieces(pieces, self.splits.columns))
+
+
+def read_pieces(pieces: Iterable[Piece], columns: tuple[Column, ...]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of row groups in order, in batches of exactly the columns' types.
+
+    A few threads decode ahead, as far as memory allows: pyarrow decodes a row group in one.
+
+    Raises:
+        OSError, pyarrow.ArrowException: a file has gone, or is not what it was.
+    """
+    waiting: deque[tuple[Future[list[pa.RecordBatch]], int]] = deque()
+    todo = deque(pieces)
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="tritium-splits") as pool:
+        try:
+            while todo or waiting:
+                ahead = sum(size for _, size in waiting)
+                while todo and len(waiting) <= _THREADS:
+                    ahead += todo[0].stored_bytes
+                    if waiting and ahead > _AHEAD_BYTES:
+                        break
+                    piece = todo.popleft()
+                    waiting.append((pool.submit(_read, piece, columns), piece.stored_bytes))
+                future, _ = waiting.popleft()
+                yield from future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _read(piece: Piece, columns: tuple[Column, ...]) -> list[pa.RecordBatch]:
+    """Decode one row group."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = [column.stored for column in columns if column.partition is None]
+    with pq.ParquetFile(piece.path, coerce_int96_timestamp_unit="us", memory_map=True) as file:
+        table = file.read_row_group(piece.group, columns=list(dict.fromkeys(names)), use_threads=False)
+    if not names:
+        return [pa.RecordBatch.from_arrays(
+            [_constant(piece, column, piece.rows) for column in columns], names=[c.name for c in columns]
+        )]  # fmt: skip
+    return [
+        pa.RecordBatch.from_arrays(
+            [
+                _constant(piece, column, batch.num_rows)
+                if column.partition is not None
+                else batch.column(column.stored).cast(column.kind)
+                for column in columns
+            ],
+            names=[column.name for column in columns],
+        )
+        for batch in table.to_batches()
+    ]
+
+
+def _constant(piece: Piece, column: Column, rows: int) -> pa.Array:
+    """A partition's value for each row, out of the form in which Spark holds it."""
+    import pyarrow as pa
+
+    assert column.partition is not None  # noqa: S101  told apart by the caller
+    value = piece.values[column.partition]
+    kind = column.kind
+    if value is None:
+        return pa.nulls(rows, kind)
+    if pa.types.is_date(kind):
+        return pa.repeat(pa.scalar(value, pa.int32()), rows).cast(kind)
+    if pa.types.is_timestamp(kind):
+        return pa.repeat(pa.scalar(value, pa.int64()), rows).cast(kind)
+    return pa.repeat(pa.scalar(value, kind), rows)

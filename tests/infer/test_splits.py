@@ -1,0 +1,90 @@
+"""`tritium.predict` and `tritium.Gang` over files that their tasks read themselves."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark import cloudpickle
+from pyspark.sql import SparkSession
+
+import tritium
+from tritium.errors import BadSpec
+from tritium.infer import reading
+from tritium.spark.splits import BySpark, Splits
+
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(600)]
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+@pytest.fixture(scope="module")
+def table(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = str(tmp_path_factory.mktemp("table") / "t")
+    rows = spark.range(0, 4000, 1, 4).selectExpr(
+        "id", "id % 3 as k", "transform(sequence(0, 7), n -> cast(id + n as float)) as x", "'long' as unused"
+    )
+    rows.write.partitionBy("k").parquet(path)
+    return path
+
+
+def total(_: Any) -> Any:
+    def predict(batch: Mapping[str, Any]) -> Any:
+        assert set(batch) == {"x", "k"}
+        return batch["x"].sum(axis=1) + batch["k"]
+
+    return predict
+
+
+def test_predictions_are_the_same_whoever_reads_the_rows(spark: SparkSession, table: str) -> None:
+    df = spark.read.parquet(table)
+    assert isinstance(reading(df), Splits)
+    given: Any = {"model": total, "input": ["x", "k"], "keep": ["k", "id"], "batch_size": 100}
+
+    mine = tritium.predict(df, **given)
+    sparks = tritium.predict(df, splits=False, **given)
+
+    assert mine.columns == ["k", "id", "prediction"]
+    assert not mine.inputFiles()
+    assert sparks.inputFiles()
+    rows = mine.collect()
+    assert rows == sparks.collect()
+    assert sorted(row.id for row in rows) == list(range(4000))
+    assert all(row.prediction == 8 * row.id + 28 + row.k for row in rows)
+
+
+def test_a_column_that_is_not_kept_may_have_the_name_of_a_new_one(spark: SparkSession, table: str) -> None:
+    df = spark.read.parquet(table).where("id < 3")
+
+    out = tritium.predict(df, model=total, input=["x", "k"], keep=["id"], output="x double")
+
+    assert sorted(map(tuple, out.collect())) == [(0, 28.0), (1, 37.0), (2, 46.0)]
+    with pytest.raises(BadSpec, match=r"predict: keep: there is no column 'y'; there are id, x, unused, k"):
+        tritium.predict(df, model=total, keep=["y"])
+
+
+def shard_of(data: Any) -> Any:
+    return data.number, data.numpy()["id"].tolist()
+
+
+@pytest.mark.parametrize("splits", [True, False])
+def test_every_row_is_in_one_ranks_shard(spark: SparkSession, table: str, *, splits: bool) -> None:
+    df = spark.read.parquet(table).select("id")
+
+    result = tritium.Gang(ranks=2, gpus_per_rank=0).run(shard_of, df, splits=splits)
+
+    assert sorted(number for number, _ in result.values) == [0, 1]
+    assert sorted(n for _, ids in result.values for n in ids) == list(range(4000))
+    assert all(len(ids) >= 1000 for _, ids in result.values)
+
+
+def test_a_table_of_too_few_row_groups_is_shuffled_for_a_gang(spark: SparkSession, tmp_path: Path) -> None:
+    spark.range(0, 10, 1, 1).write.parquet(str(tmp_path / "small"))
+    df = spark.read.parquet(str(tmp_path / "small"))
+    assert not isinstance(reading(df), BySpark)
+
+    result = tritium.Gang(ranks=2, gpus_per_rank=0).run(shard_of, df)
+
+    assert sorted(n for _, ids in result.values for n in ids) == list(range(10))
