@@ -9,20 +9,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tritium import checkpoint, metrics
     from tritium.infer.predict import predict
     from tritium.spark.devices import devices
     from tritium.spark.session import session
-    from tritium.train.gang import Gang, RankInfo, Result
+    from tritium.train.gang import Gang
     from tritium.train.rank import Rank, rank
+    from tritium.train.result import RankInfo, Result
     from tritium.train.shard import Shard
 
-__all__ = ["Gang", "Rank", "RankInfo", "Result", "Shard", "devices", "predict", "rank", "session"]
+__all__ = [
+    "Gang",
+    "Rank",
+    "RankInfo",
+    "Result",
+    "Shard",
+    "checkpoint",
+    "devices",
+    "metrics",
+    "predict",
+    "rank",
+    "session",
+]
 
 _HOMES = {
     "Gang": "tritium.train.gang",
     "Rank": "tritium.train.rank",
-    "RankInfo": "tritium.train.gang",
-    "Result": "tritium.train.gang",
+    "RankInfo": "tritium.train.result",
+    "Result": "tritium.train.result",
     "Shard": "tritium.train.shard",
     "devices": "tritium.spark.devices",
     "predict": "tritium.infer.predict",
@@ -33,6 +47,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Load a public name from where it lives (PEP 562)."""
+    if name in ("checkpoint", "metrics"):
+        return import_module(f"tritium.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'tritium' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

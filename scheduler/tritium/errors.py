@@ -7,8 +7,11 @@ usage (as click has it); `gpu-discover` has codes of its own below 30.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from tritium_discovery import Uuid
 
 __all__ = [
     "AlreadyRunning",
@@ -22,6 +25,7 @@ __all__ = [
     "NoJava",
     "RankFailed",
     "SparkFailed",
+    "StaleAttempt",
     "TooSlow",
     "TritiumError",
     "Unplaceable",
@@ -84,7 +88,8 @@ class RankFailed(TritiumError):
 
     Attributes: ``rank`` failed first; ``cause`` names exception, exit code or signal; ``trace`` is the
     rank's own traceback, or the last lines that it printed if it left none; ``victims`` are the ranks that
-    were ended after it; ``log`` says where its whole output is.
+    were ended after it; ``log`` says where its whole output is; ``sick`` says which of its devices were found
+    broken, and how; ``by_machine`` is True where somebody outside of the gang killed it.
     """
 
     exit_code = 36
@@ -98,6 +103,8 @@ class RankFailed(TritiumError):
         trace: str = "",
         victims: Sequence[int] = (),
         log: str = "",
+        sick: Mapping[Uuid, str] | None = None,
+        by_machine: bool = False,
     ) -> None:
         self.gang = gang
         self.rank = rank
@@ -105,7 +112,10 @@ class RankFailed(TritiumError):
         self.trace = trace
         self.victims = tuple(victims)
         self.log = log
-        super().__init__(f"{gang}: rank {rank} failed: {cause}")
+        self.sick = dict(sick or {})
+        self.by_machine = by_machine
+        broken = "".join(f"; {uuid}: {how}" for uuid, how in self.sick.items())
+        super().__init__(f"{gang}: rank {rank} failed: {cause}{broken}")
 
 
 class GangLost(TritiumError):
@@ -140,6 +150,10 @@ class CannotPublish(TritiumError):
     """An output could not be written whole."""
 
     exit_code = 41
+
+
+class StaleAttempt(CannotPublish):
+    """A later attempt of the same gang has begun: what this one would publish is refused."""
 
 
 class CannotHold(TritiumError):

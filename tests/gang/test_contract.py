@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tritium.assign.types import Member, Placement
-from tritium.train.contract import STALE, Contract, base_environment, common_environment, contract_of
+from tritium.train.contract import STALE, Attempt, Contract, base_environment, common_environment, contract_of
 from tritium.train.frameworks import FRAMEWORKS
 from tritium_discovery import Device, HostId, Uuid
 
@@ -40,19 +40,18 @@ def placement(hosts: int, local: int, each: int) -> Placement:
     )
 
 
-def contracts(placed: Placement, *, cpus: int = 8) -> list[Contract]:
+def contracts(placed: Placement, *, cpus: int = 8, rows: list[int] | None = None) -> list[Contract]:
     devices = {uuid: device(uuid) for member in placed.members for uuid in member.devices}
     return [
         contract_of(
             placed,
             member,
-            gang="train-1",
+            attempt=Attempt(gang="train-1"),
             devices=devices,
             tasks=[5 - member.rank for member in placed.members],
-            rows=None,
-            master=("10.0.0.1", 4711),
+            rows=rows,
+            addresses=[("10.0.0.1", 4711 + member.rank) for member in placed.members],
             cpus=cpus,
-            output=None,
         )
         for member in placed.members
     ]
@@ -119,10 +118,37 @@ def test_cpus_of_a_host_are_shared_by_its_ranks() -> None:
 
 
 def test_a_shard_is_keyed_by_its_task_and_not_by_the_rank() -> None:
-    assert [contract.shard for contract in contracts(placement(1, 3, 1))] == [5, 4, 3]
+    assert [contract.me.shard for contract in contracts(placement(1, 3, 1))] == [5, 4, 3]
 
 
 def test_nothing_that_an_earlier_task_set_reaches_a_rank() -> None:
     stale = dict.fromkeys(STALE, "old") | {"HOROVOD_RANK": "1", "DMLC_ROLE": "worker", "PMI_RANK": "0"}
 
     assert base_environment({**stale, "HOME": "/home/ada"}) == {"HOME": "/home/ada"}
+
+
+def test_every_rank_knows_every_other() -> None:
+    for contract in contracts(placement(2, 2, 1)):
+        assert [peer.rank for peer in contract.peers] == [0, 1, 2, 3]
+        assert [(peer.group_rank, peer.local_rank) for peer in contract.peers] == [
+            (0, 0),
+            (0, 1),
+            (1, 0),
+            (1, 1),
+        ]
+        assert contract.me.devices == tuple(device.uuid for device in contract.devices)
+        assert {peer.address for peer in contract.peers} == {"10.0.0.1"}
+
+
+def test_empty_shards_are_filled_from_the_first_that_is_not_whichever_rank_has_it() -> None:
+    def lender(rows: list[int] | None) -> int | None:
+        found = {contract.lender for contract in contracts(placement(1, 3, 1), rows=rows)}
+        assert len(found) == 1, "every rank must name the same"
+        peer = found.pop()
+        return peer.shard if peer is not None else None
+
+    assert lender([5, 5, 5]) is None
+    assert lender([0, 0, 0]) is None
+    assert lender(None) is None
+    assert lender([0, 5, 5]) == 3  # ranks 0, 1, 2 have shards 5, 4, 3 here
+    assert lender([5, 5, 0]) == 4

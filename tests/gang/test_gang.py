@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 import tritium
 from rigs.processes import eventually
 from tritium.errors import BadSpec, RankFailed, TooSlow, TritiumError, Unplaceable
+from tritium.train.board import BOARD
 
 pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("spark")]
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -103,6 +104,39 @@ def test_ranks_gather_over_executors() -> None:
         return [int(i) for i in tritium.rank().all_gather(tritium.rank().rank * 10)]
 
     assert tritium.Gang(ranks=4).run(gather).values == ([0, 10, 20, 30],) * 4
+
+
+def test_a_rank_knows_its_peers_and_the_result_tells_how_each_started(spark: SparkSession) -> None:
+    def look(shard: Any) -> list[tuple[Any, ...]]:
+        me = tritium.rank()
+        assert me.data is not None
+        assert me.data is shard
+        assert me.peers[me.rank].rows == len(shard)
+        assert {peer.group_rank for peer in me.peers} == set(range(me.groups))
+        me.report(loss=1.0)
+        return [(peer.rank, peer.local_rank, peer.devices, peer.rows) for peer in me.peers]
+
+    result = tritium.Gang(ranks=3, name="known", launch_timeout_s=400).run(look, data=spark.range(90))
+
+    assert result.values[0] == result.values[1] == result.values[2]
+    assert [peer[0] for peer in result.values[0]] == [0, 1, 2]
+    assert sum(peer[3] for peer in result.values[0]) == 90
+    assert [peer[2] for peer in result.values[0]] == [tuple(d.uuid for d in r.devices) for r in result.ranks]
+    assert list(result.phases) == ["queue", "launch", "rows", "place", "run"]
+    assert all(seconds >= 0 for seconds in result.phases.values())
+    for rank in result.ranks:
+        assert list(rank.start) == ["fork", "import", "report"]
+        assert rank.peak_mib is not None
+        assert 10 < rank.peak_mib < 4096
+    known = [event for _, event in BOARD.events if event.owner.startswith("known-")]
+    assert [type(event).__name__ for event in known] == ["Granted", "Gone", "Gone", "Gone"]
+
+
+def test_a_rank_whose_rows_do_not_fit_is_refused_with_the_setting(spark: SparkSession) -> None:
+    wide = spark.range(400).selectExpr("id", "repeat('x', 100000) AS text")
+
+    with pytest.raises(Unplaceable, match=r"cannot take part.*\n.*over 1 MiB \(spool_mib\): use more ranks"):
+        tritium.Gang(ranks=2, spool_mib=1, launch_timeout_s=400).run(len, data=wide)
 
 
 def test_what_a_rank_prints_is_heard_at_the_driver(capfd: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ from pyspark import cloudpickle
 import tritium
 from rigs.processes import assert_gone, eventually
 from tritium.train import guardian, launch
-from tritium.train.contract import Contract, base_environment, common_environment
+from tritium.train.contract import Attempt, Contract, Peer, base_environment, common_environment
 from tritium.train.daemon import start_fork_server
 from tritium.train.forkserver import DESCRIPTOR
 from tritium.train.messages import (
@@ -39,7 +39,7 @@ from tritium.train.messages import (
     Stop,
 )
 from tritium.train.supervise import Supervisor
-from tritium_discovery import Uuid, holds
+from tritium_discovery import HostId, Uuid, holds
 
 pytestmark = pytest.mark.process
 
@@ -47,9 +47,18 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 def contract(gang: str) -> Contract:
+    peer = Peer(
+        rank=0,
+        local_rank=0,
+        group_rank=0,
+        host=HostId("here"),
+        address="127.0.0.1",
+        devices=(),
+        shard=0,
+        rows=0,
+    )
     return Contract(
-        gang=gang,
-        attempt=0,
+        attempt=Attempt(gang=gang),
         rank=0,
         size=1,
         local_rank=0,
@@ -60,9 +69,8 @@ def contract(gang: str) -> Contract:
         visible=(),
         master=("127.0.0.1", 1),
         threads=1,
-        shard=0,
-        rows=None,
-        output=None,
+        has_data=False,
+        peers=(peer,),
     )
 
 

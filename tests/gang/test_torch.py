@@ -31,7 +31,10 @@ def reduce_twice() -> list[float]:
 
 
 def test_plain_init_process_group_works_and_works_again_in_the_same_process() -> None:
-    assert tritium.Gang(ranks=2).run(reduce_twice).values == ([3.0, 3.0],) * 2
+    result = tritium.Gang(ranks=2, launch_timeout_s=400).run(reduce_twice)
+
+    assert result.values == ([3.0, 3.0],) * 2
+    assert [list(rank.start) for rank in result.ranks] == [["fork", "import", "rendezvous"]] * 2
 
 
 def try_to_take_the_port() -> str:
@@ -98,6 +101,38 @@ def train(shard: Any, *, epochs: int) -> tuple[float, int]:
     weight = model.module.weight.item()
     dist.destroy_process_group()
     return weight, steps
+
+
+def join(shard: Any) -> tuple[int, float]:
+    """Train on exactly the rank's own rows, with torch's way of ending unevenly."""
+    import torch
+    import torch.distributed as dist
+    from torch.distributed.algorithms.join import Join
+    from torch.nn.parallel import DistributedDataParallel
+
+    dist.init_process_group("gloo")
+    torch.manual_seed(0)
+    model = DistributedDataParallel(torch.nn.Linear(1, 1))
+    steps = 0
+    with Join([model]):
+        for batch in shard.torch(1, even=False):
+            model(batch["id"].float().unsqueeze(1)).pow(2).mean().backward()
+            steps += 1
+    weight = model.module.weight.item()
+    dist.destroy_process_group()
+    return steps, weight
+
+
+def test_ddp_does_not_hang_where_shards_are_uneven_and_empty(spark: SparkSession) -> None:
+    gang = tritium.Gang(ranks=4, gpus_per_rank=0, timeout_s=240)
+    three = spark.range(0, 3, 1, 1).selectExpr("id AS id", "id / 3 AS x")
+
+    joined = gang.run(join, data=three).values
+    even = gang.run(train, data=three, epochs=2).values
+
+    assert sorted(steps for steps, _ in joined) == [0, 1, 1, 1]
+    assert len(set(even)) == 1
+    assert even[0][1] == 2, "one batch per epoch on every rank"
 
 
 def test_ddp_learns_on_uneven_shards_without_hanging(spark: SparkSession) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tritium.errors import TritiumError
-from tritium.pipeline.disk import LocalDisk
 from tritium.pipeline.results import (
     DeviceUse,
     Predicted,
@@ -19,8 +18,10 @@ from tritium.pipeline.results import (
     Trained,
     Verified,
 )
-from tritium.pipeline.run import Advanced, Edges, Heard
+from tritium.pipeline.run import Advanced, Edges, Heard, Retried
 from tritium.pipeline.spec import Infer, Pipeline, Train, Verify
+from tritium.store.disk import LocalDisk
+from tritium.train.attempts import tried
 
 __all__ = ["Clock", "Ears", "FakeEngine", "Killed", "KillingDisk", "edges"]
 
@@ -77,6 +78,7 @@ class FakeEngine:
     killed_in: StageName | None = None
     model: str = "weights"
     seen_code: dict[str, str] = field(default_factory=dict)
+    seen_checkpoints: bool = False
     checked: list[str] = field(default_factory=list)
 
     def check(self, pipeline: Pipeline) -> None:
@@ -91,9 +93,18 @@ class FakeEngine:
             half()
             raise self.fails[stage].pop(0)
 
-    def train(self, stage: Train, *, code: Path, output: Path, heard: Heard) -> Trained:
+    def train(
+        self, stage: Train, *, code: Path, output: Path, checkpoints: Path, heard: Heard, retried: Retried
+    ) -> Trained:
         self.seen_code = {path.name: path.read_text() for path in code.iterdir()}
-        self._begin("train", lambda: (output / "model.txt").write_text("hal"))
+
+        def attempt(_: int) -> None:
+            heard(0, {"epoch": 0})
+            self._begin("train", lambda: (output / "model.txt").write_text("hal"))
+
+        self.seen_checkpoints = checkpoints.exists()
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        tried(attempt, retries=stage.retries, on_retry=retried)
         heard(0, {"epoch": 1, "loss": 0.5})
         heard(1, {"epoch": 1, "loss": 0.7})
         if self.leaves_model:
@@ -108,10 +119,11 @@ class FakeEngine:
                 devices=(_DEVICE,),
                 pid=100 + rank,
                 seconds=1.5,
+                peak_mib=100 + rank,
             )
             for rank in range(stage.ranks)
         )
-        return Trained(metrics={"loss": 0.5}, ranks=ranks, phases={"gather": 0.5, "run": 1.5}, told=())
+        return Trained(metrics={"loss": 0.5}, ranks=ranks, phases={"launch": 0.5, "run": 1.5}, told=())
 
     def verify(self, stage: Verify, *, code: Path, model: Path) -> Verified:
         assert (code / f"{stage.run.module}.py").exists()
@@ -164,6 +176,10 @@ class KillingDisk(LocalDisk):
     def write(self, path: Path, content: bytes) -> None:
         with self._count():
             super().write(path, content)
+
+    def create(self, path: Path, content: bytes) -> bool:
+        with self._count():
+            return super().create(path, content)
 
     def move(self, tree: Path, target: Path) -> None:
         with self._count():

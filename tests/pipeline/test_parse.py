@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.documents import changed, full
 from tritium.errors import BadSpec
 from tritium.pipeline.parse import parse
-from tritium.pipeline.spec import Gpu, Infer, Pipeline, Sink, Source, Target, Train, Verify
+from tritium.pipeline.spec import Gpu, Infer, Pipeline, Script, Sink, Source, Target, Train, Verify
 
 FOLDER = Path("/project")
 
@@ -54,6 +54,39 @@ def test_every_key_of_the_format_arrives() -> None:
     )
 
 
+def test_a_script_with_arguments_may_train() -> None:
+    document = changed(
+        {"spec.train.run": "jobs/train.py", "spec.train.params": ..., "spec.train.args": ["--epochs", 3]}
+    )
+
+    train = parse(document, folder=FOLDER, where="pipeline.yaml").train
+
+    assert train.run == Script(path="jobs/train.py", args=("--epochs", "3"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"spec.train.run": "train.py"}, "spec.train.params: are for a function; a script takes args"),
+        ({"spec.train.args": ["3"]}, "spec.train.args: are for a script; a function takes params"),
+        (
+            {"spec.train.run": "../train.py", "spec.train.params": ...},
+            "spec.train.run: expected module:function, or a script such as train.py, got '../train.py'",
+        ),
+        (
+            {"spec.train.run": "train.py", "spec.train.params": ..., "spec.train.args": "--epochs"},
+            "spec.train.args: expected a list such as [--epochs, 3], got '--epochs'",
+        ),
+        (
+            {"spec.verify.run": "check.py"},
+            "spec.verify.run: expected module:function, got 'check.py'",
+        ),
+    ],
+)
+def test_a_script_takes_arguments_and_a_function_parameters(changes: dict[str, Any], problem: str) -> None:
+    assert problems(changed(changes)) == (problem,)
+
+
 def test_what_is_optional_may_be_left_out() -> None:
     document = changed({"spec": {"train": {"source": {"format": "csv", "path": "/abs"}, "run": "m.n:f"}}})
 
@@ -79,8 +112,14 @@ def test_what_is_optional_may_be_left_out() -> None:
         ({"spec.train.retries": None}, "spec.train.retries: expected an integer >= 0, got nothing"),
         ({"spec.train.rank": 2}, "spec.train.rank: unknown key; did you mean ranks?"),
         ({"spec.infer.sink.mode": "a"}, "spec.infer.sink.mode: unknown key; known here: format, path"),
-        ({"spec.train.run": "digits.fit"}, "spec.train.run: expected module:function, got 'digits.fit'"),
-        ({"spec.train.run": ...}, "spec.train.run: missing; expected module:function"),
+        (
+            {"spec.train.run": "digits.fit"},
+            "spec.train.run: expected module:function, or a script such as train.py, got 'digits.fit'",
+        ),
+        (
+            {"spec.train.run": ...},
+            "spec.train.run: missing; expected module:function, or a script such as train.py",
+        ),
         ({"spec.train.source": ...}, "spec.train.source: missing; expected a mapping"),
         ({"spec.train.source": "data"}, "spec.train.source: expected a mapping, got 'data'"),
         ({"spec.train": ...}, "spec.train: missing; expected a mapping"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -20,13 +21,13 @@ from tritium.errors import (
     VerifyFailed,
 )
 from tritium.pipeline.bar import shortfalls
-from tritium.pipeline.disk import LocalDisk
 from tritium.pipeline.load import load
 from tritium.pipeline.results import to_json
 from tritium.pipeline.run import root_of, run
 from tritium.pipeline.spec import Pipeline
 from tritium.pipeline.state import State, alone
-from tritium.pipeline.store import ObjectId, Store
+from tritium.store.disk import LocalDisk
+from tritium.store.objects import ObjectId, Store
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_a_run_trains_verifies_and_infers_in_this_order(pipeline: Pipeline, tmp_
     assert done.done_now == ("train", "verify", "infer") == tuple(engine.ran)
     assert ears.said == [
         "train begins (0)",
-        "train finished in 3.0 s",
+        "train finished in 4.0 s",
         "verify begins (0)",
         "verify finished in 1.0 s",
         "infer begins (0)",
@@ -69,7 +70,17 @@ def test_what_ranks_report_is_heard_at_once_and_kept(pipeline: Pipeline) -> None
     trained = done.records["train"].trained
     assert trained is not None
     assert trained.told == tuple(ears.told)
-    assert [(told.rank, told.values["loss"]) for told in ears.told] == [(0, 0.5), (1, 0.7)]
+    assert [(told.rank, told.values.get("loss")) for told in ears.told] == [(0, None), (0, 0.5), (1, 0.7)]
+
+
+def test_what_ranks_reported_in_an_attempt_that_failed_is_not_kept(pipeline: Pipeline) -> None:
+    ears = Ears()
+
+    done = run(pipeline, edges=edges(FakeEngine(fails={"train": [GangLost("lost")]}), ears=ears))
+
+    trained = done.records["train"].trained
+    assert trained is not None
+    assert trained.told == tuple(ears.told[1:])
 
 
 def test_finished_stages_never_run_again(pipeline: Pipeline) -> None:
@@ -163,7 +174,7 @@ def test_predictions_that_somebody_removed_are_made_again(pipeline: Pipeline, tm
 def test_a_gang_that_failed_is_tried_again_as_often_as_the_file_says(pipeline: Pipeline) -> None:
     failures: list[TritiumError] = [
         GangLost("executor 1 was lost"),
-        RankFailed(gang="train", rank=1, cause="killed by SIGKILL"),
+        RankFailed(gang="train", rank=1, cause="killed by SIGKILL", by_machine=True),
     ]
     engine, ears = FakeEngine(fails={"train": failures}), Ears()
 
@@ -198,6 +209,34 @@ def test_a_refusal_is_not_tried_again(pipeline: Pipeline) -> None:
 
     assert isinstance(done.error, Unplaceable)
     assert engine.ran == ["train"]
+
+
+def test_a_bug_in_the_users_code_is_not_tried_again(pipeline: Pipeline) -> None:
+    engine = FakeEngine(fails={"train": [RankFailed(gang="train", rank=0, cause="ValueError: no")]})
+
+    done = run(pipeline, edges=edges(engine))
+
+    assert isinstance(done.error, RankFailed)
+    assert engine.ran == ["train"]
+
+
+def test_checkpoints_outlive_a_killed_run_and_nothing_else(pipeline: Pipeline) -> None:
+    changed = replace(pipeline, train=replace(pipeline.train, params={"epochs": 9}))
+    for stage, wanted, fresh, seen in (
+        ("train", pipeline, False, False),
+        ("train", pipeline, False, True),
+        ("train", pipeline, True, False),
+        ("train", changed, False, False),
+        ("verify", changed, False, True),
+        (None, changed, True, False),
+    ):
+        engine = FakeEngine(killed_in=stage)  # type: ignore[arg-type]  # the list's str
+
+        with contextlib.suppress(Killed):
+            run(wanted, edges=edges(engine), fresh=fresh)
+
+        assert engine.seen_checkpoints == seen
+    assert not (root_of(pipeline) / "checkpoints").exists()
 
 
 def test_a_model_below_the_bar_is_not_used(pipeline: Pipeline, tmp_path: Path) -> None:

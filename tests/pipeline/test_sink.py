@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tritium.errors import CannotPublish
-from tritium.pipeline.disk import LocalDisk
 from tritium.pipeline.sink import ParquetSink
+from tritium.store.disk import LocalDisk
 
 
 def write(sink: ParquetSink, content: str) -> str:

@@ -29,7 +29,7 @@ import tritium
 
 def fit(data, seconds=0.0, raises=None, killed=None):
     me = tritium.rank()
-    with open(me.output.parent.parent / "fits", "a") as log:
+    with open(me.output.parents[2] / "fits", "a") as log:
         log.write(f"{me.rank}\\n")
     if me.rank == raises:
         raise ValueError("no rows that I like")
@@ -165,15 +165,15 @@ def test_a_run_killed_again_and_again_goes_on_where_it_was_and_doubles_nothing(t
 
 
 @pytest.mark.parametrize(
-    ("params", "sentence"),
+    ("params", "sentence", "retried"),
     [
-        ({"raises": 1}, "train: rank 1 failed: ValueError: no rows that I like"),
-        ({"killed": 0}, "train: rank 0 failed: killed by SIGKILL"),
+        ({"raises": 1}, "train: rank 1 failed: ValueError: no rows that I like", False),
+        ({"killed": 0}, "train: rank 0 failed: killed by SIGKILL", True),
     ],
     ids=["raises", "is killed"],
 )
-def test_a_rank_that_fails_is_a_sentence_and_is_tried_again(
-    tmp_path: Path, params: dict[str, int], sentence: str
+def test_a_rank_that_fails_is_a_sentence_and_only_one_that_was_killed_is_tried_again(
+    tmp_path: Path, params: dict[str, int], sentence: str, *, retried: bool
 ) -> None:
     file = make(tmp_path / "small", params=params, retries=1)
 
@@ -181,8 +181,33 @@ def test_a_rank_that_fails_is_a_sentence_and_is_tried_again(
 
     assert done.returncode == 36, done.stderr
     assert done.stdout == ""
-    assert f"train: {sentence}; retry 1 of 1" in done.stderr
+    assert (f"train: {sentence}; retry 1 of 1" in done.stderr) == retried
     assert done.stderr.splitlines()[-1] == f"tritium: {sentence}"
+
+
+SCRIPT = """
+import argparse
+import tritium
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--factor", type=float)
+factor = parser.parse_args().factor
+me = tritium.rank()
+assert sum(peer.rows for peer in me.peers) == 400
+me.report(rows=len(me.data))
+if me.rank == 0:
+    (me.output / "model.txt").write_text(str(factor))
+"""
+
+
+def test_a_script_with_arguments_trains_as_well_as_a_function(tmp_path: Path) -> None:
+    file = make(tmp_path / "small", run="train.py", args=["--factor", 2])
+    (tmp_path / "small/train.py").write_text(SCRIPT)
+
+    done = tritium("run", file, "--master", "local[2]", env=environment(tmp_path))
+
+    assert done.returncode == 0, done.stderr
+    assert predictions(tmp_path / "small") == sorted(2.0 * n for n in range(100) for _ in range(4))
 
 
 def test_a_model_below_the_bar_stops_the_pipeline(tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from tritium.errors import BadSpec
 from tritium.infer import failures, predict, read_reports
 from tritium.pipeline.remote import Check, Fit, Load
 from tritium.pipeline.results import DeviceUse, Predicted, RankRow, TaskRow, Trained, Verified
-from tritium.pipeline.run import Advanced, Heard
-from tritium.pipeline.spec import Infer, Pipeline, Source, Train, Verify
+from tritium.pipeline.run import Advanced, Heard, Retried
+from tritium.pipeline.spec import Infer, Pipeline, Script, Source, Train, Verify
 from tritium.spark.words import in_words
-from tritium.train.gang import Gang, RankInfo
+from tritium.train.gang import Gang
+from tritium.train.result import RankInfo
 
 if TYPE_CHECKING:
     from pyspark import SparkStageInfo, StatusTracker
@@ -51,7 +52,9 @@ class SparkEngine:
         if problems:
             raise BadSpec(f"pipeline {pipeline.name}", problems)
 
-    def train(self, stage: Train, *, code: Path, output: Path, heard: Heard) -> Trained:
+    def train(
+        self, stage: Train, *, code: Path, output: Path, checkpoints: Path, heard: Heard, retried: Retried
+    ) -> Trained:
         """See `Engine.train`."""
         gang = Gang(
             name="train",
@@ -59,12 +62,24 @@ class SparkEngine:
             gpus_per_rank=stage.gpu.per_rank,
             min_memory_mib=stage.gpu.min_memory_mib,
             framework=stage.framework,
+            retries=stage.retries,
         )
-        fit = Fit(folder=code, target=stage.run, params=stage.params)
+        run, args = stage.run, stage.run.args if isinstance(stage.run, Script) else ()
+        fit = (
+            code / run.path if isinstance(run, Script) else Fit(folder=code, target=run, params=stage.params)
+        )
         with _in_words("train"):
-            result = gang.run(fit, data=self._read(stage.source), output=output, on_report=heard)
+            result = gang.run(
+                fit,
+                data=self._read(stage.source),
+                args=args,
+                output=output,
+                checkpoints=checkpoints,
+                on_report=heard,
+                on_retry=retried,
+            )
         return Trained(
-            metrics=result.values[0],
+            metrics=result.values[0] or {},  # a script returns nothing
             ranks=tuple(_rank_row(rank) for rank in result.ranks),
             phases=dict(result.phases),
             told=(),
@@ -140,6 +155,8 @@ def _rank_row(rank: RankInfo) -> RankRow:
         devices=tuple(DeviceUse(uuid=device.uuid, product=device.product) for device in rank.devices),
         pid=rank.pid,
         seconds=rank.seconds,
+        peak_mib=rank.peak_mib,
+        device_peak_mib=rank.device_peak_mib,
     )
 
 

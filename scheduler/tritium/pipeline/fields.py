@@ -113,6 +113,17 @@ class Fields:
                 inner.expected(name, "a number", value)
         return found
 
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return a list of texts, in which numbers may stand as they are; none if the key is not there."""
+        value = self._get(key, "", ())
+        plain = isinstance(value, (list, tuple)) and all(
+            isinstance(one, (str, int, float)) and not isinstance(one, bool) for one in value
+        )
+        if isinstance(value, (list, tuple)) and plain:
+            return tuple(map(str, value))
+        self.expected(key, "a list such as [--epochs, 3]", value)
+        return ()
+
     def items(self) -> Mapping[str, object]:
         """Return all keys with their values as they are: whatever is there is allowed."""
         texts = {key: value for key, value in self._value.items() if isinstance(key, str)}

@@ -14,7 +14,8 @@ import yaml
 from tritium.errors import BadSpec, CodeMissing
 from tritium.pipeline.code import TooMuchCode, python_files, wrong_calls
 from tritium.pipeline.parse import parse
-from tritium.pipeline.spec import Pipeline, Source
+from tritium.pipeline.spec import Pipeline, Script, Source
+from tritium.train.script import script
 
 __all__ = ["identity", "load"]
 
@@ -90,7 +91,16 @@ def _code_problems(pipeline: Pipeline) -> Sequence[str]:
         python_files(pipeline.code, storage=pipeline.storage)
     except TooMuchCode as err:
         return [f"spec.code.path: {err}"]
-    return wrong_calls(pipeline.code, pipeline.calls())
+    return [*_script_problems(pipeline), *wrong_calls(pipeline.code, pipeline.calls())]
+
+
+def _script_problems(pipeline: Pipeline) -> Iterator[str]:
+    run = pipeline.train.run
+    if isinstance(run, Script):
+        try:
+            script(pipeline.code / run.path, run.args)
+        except CodeMissing as err:
+            yield f"spec.train.run: {err}"
 
 
 def identity(source: Source) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tritium.errors import BadSpec
 from tritium.pipeline.fields import Fields
-from tritium.pipeline.spec import Gpu, Infer, Pipeline, Sink, Source, Target, Train, Verify
+from tritium.pipeline.spec import Gpu, Infer, Pipeline, Script, Sink, Source, Target, Train, Verify
 from tritium.train.frameworks import FRAMEWORKS
 
 __all__ = ["API_VERSION", "parse"]
@@ -17,6 +17,7 @@ API_VERSION = "tritium.dev/v1alpha1"
 
 _NAME = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _TARGET = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
+_PROGRAM = rf"{_TARGET}|([\w-][\w.-]*/)*[\w-][\w.-]*\.py"
 _SOURCES = ("parquet", "csv")
 _SINKS = ("parquet",)
 _LATER = ("delta", "hive", "jdbc", "kafka", "table")
@@ -66,7 +67,7 @@ def _train(stage: Fields | None, folder: Path) -> Train | None:
         return None
     train = Train(
         source=_source(stage, folder),
-        run=_target(stage),
+        run=_program(stage),
         framework=stage.choice("framework", tuple(FRAMEWORKS), default="torch"),
         ranks=stage.whole("ranks", least=1, default=1),
         gpu=_gpu(stage, counts=True),
@@ -154,6 +155,20 @@ def _target(stage: Fields) -> Target:
     value = stage.fullmatch("run", _TARGET, what="module:function")
     module, _, function = value.partition(":")
     return Target(module=module, function=function)
+
+
+def _program(stage: Fields) -> Target | Script:
+    """Return a function, or a script with arguments; each takes only its own kind."""
+    value = stage.fullmatch("run", _PROGRAM, what="module:function, or a script such as train.py")
+    if not value.endswith(".py"):
+        if stage.has("args"):
+            stage.wrong("args", "are for a script; a function takes params")
+            stage.texts("args")
+        module, _, function = value.partition(":")
+        return Target(module=module, function=function)
+    if stage.has("params"):
+        stage.wrong("params", "are for a function; a script takes args")
+    return Script(path=value, args=stage.texts("args"))
 
 
 def _code(spec: Fields, folder: Path) -> Path:

@@ -133,10 +133,13 @@ def _training(run: Run) -> str:
             _devices(rank.devices),
             str(rank.pid),
             f"{rank.seconds:.1f}",
+            _mib(rank.peak_mib),
+            _mib(rank.device_peak_mib),
         )
         for rank in record.trained.ranks
     ]
-    table = _table(("rank", "executor", "host", "device", "process", "seconds"), rows, numbers=(0, 4, 5))
+    head = ("rank", "executor", "host", "device", "process", "seconds", "peak MiB", "peak MiB on device")
+    table = _table(head, rows, numbers=(0, 4, 5, 6, 7))
     phases = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in record.trained.phases.items())
     retried = "".join(f" An earlier attempt failed: {escape(failed.sentence)}." for failed in record.failed)
     return _section("Training", f"{escape(phases)}.{retried}", _curves(record.trained) + table)
@@ -235,6 +238,10 @@ def _devices(devices: Sequence[DeviceUse]) -> str:
     return "".join(
         f"<code>{escape(device.uuid)}</code><small>{escape(device.product)}</small>" for device in devices
     )
+
+
+def _mib(amount: int | None) -> str:
+    return f"{amount:,}" if amount is not None else "not counted"
 
 
 def _count(number: int, noun: str) -> str:

@@ -51,6 +51,10 @@ class RankRow:
     pid: int
     seconds: float
     """Lifetime of its process."""
+    peak_mib: int | None = None
+    """Most memory that it had on the host."""
+    device_peak_mib: int | None = None
+    """Most memory that it had on its devices, where its framework counts that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +74,7 @@ class Trained:
     metrics: Mapping[str, float]
     ranks: tuple[RankRow, ...]
     phases: Mapping[str, float]
-    """Seconds of the gang's phases, in order: ``gather``, ``place``, ``run``."""
+    """Seconds of the gang's phases, in order: see `tritium.train.result.Result`."""
     told: tuple[Told, ...]
 
 

@@ -13,33 +13,25 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from tritium.errors import (
-    AlreadyRunning,
-    CannotPublish,
-    GangLost,
-    RankFailed,
-    SparkFailed,
-    TooSlow,
-    TritiumError,
-)
+from tritium.errors import AlreadyRunning, CannotPublish, TritiumError
 from tritium.pipeline.bar import judge
 from tritium.pipeline.code import python_files
-from tritium.pipeline.disk import Disk
 from tritium.pipeline.load import identity
 from tritium.pipeline.results import Failed, Predicted, Record, StageName, Told, Trained, Verified
 from tritium.pipeline.sink import ParquetSink
 from tritium.pipeline.spec import Infer, Pipeline, Train, Verify
 from tritium.pipeline.state import State, alone, key_of
-from tritium.pipeline.store import ObjectId, Store
+from tritium.store.disk import Disk
+from tritium.store.objects import ObjectId, Store
 from tritium_discovery import DiscoveryError
 
-__all__ = ["Advanced", "Edges", "Engine", "Heard", "Run", "Watcher", "root_of", "run"]
-
-_WORTH_A_RETRY = (RankFailed, GangLost, TooSlow, SparkFailed)
-"""What may be different next time; a refusal, a wrong file or a cancel will not be."""
+__all__ = ["Advanced", "Edges", "Engine", "Heard", "Retried", "Run", "Watcher", "root_of", "run"]
 
 Heard = Callable[[int, Mapping[str, float | str]], None]
 """Is called with a rank and what it reported."""
+
+Retried = Callable[[TritiumError], None]
+"""Is called with why an attempt failed that is followed by another."""
 
 Advanced = Callable[[int, int], None]
 """Is called with how many tasks are done, and how many there are."""
@@ -55,8 +47,10 @@ class Engine(Protocol):
             BadSpec: with every such mistake and its path.
         """
 
-    def train(self, stage: Train, *, code: Path, output: Path, heard: Heard) -> Trained:
-        """Run the gang; rank 0 leaves the model in ``output``."""
+    def train(
+        self, stage: Train, *, code: Path, output: Path, checkpoints: Path, heard: Heard, retried: Retried
+    ) -> Trained:
+        """Run the gang, again where that is worth it; rank 0 leaves the model in ``output``."""
 
     def verify(self, stage: Verify, *, code: Path, model: Path) -> Verified:
         """Measure the model."""
@@ -197,8 +191,10 @@ class _AtWork:
 
     def _train(self, code: ObjectId) -> ObjectId:
         stage = self._pipeline.train
+        # How often it may be tried again changes nothing about what comes out.
+        key = key_of(stage=asdict(replace(stage, retries=0)), code=code, source=identity(stage.source))
 
-        def attempt() -> _Left:
+        def work(retried: Retried) -> _Left:
             output = self.state.attempt("train")
             told: list[Told] = []
 
@@ -206,33 +202,43 @@ class _AtWork:
                 told.append(Told(rank=rank, at=self._edges.clock(), values=dict(values)))
                 self._edges.watcher.hears("train", told[-1])
 
-            trained = self._started().train(stage, code=self._store.path(code), output=output, heard=heard)
+            def again(error: TritiumError) -> None:
+                told.clear()
+                retried(error)
+
+            trained = self._started().train(
+                stage,
+                code=self._store.path(code),
+                output=output,
+                checkpoints=self.state.checkpoints(key),
+                heard=heard,
+                retried=again,
+            )
             if not any(output.iterdir()):
                 raise CannotPublish(
                     f"train: {stage.run} left no file in tritium.rank().output: there is no model"
                 )
             return _Left(output=self._store.put(output), trained=replace(trained, told=tuple(told)))
 
-        # How often it may be tried again changes nothing about what comes out.
-        key = key_of(stage=asdict(replace(stage, retries=0)), code=code, source=identity(stage.source))
-        record = self._done("train", key, attempt, there=self._store_has, retries=stage.retries)
+        record = self._done("train", key, work, there=self._store_has, retries=stage.retries)
+        self.state.forget_checkpoints()
         return ObjectId(record.output)
 
     def _verify(self, stage: Verify, code: ObjectId, model: ObjectId) -> None:
-        def attempt() -> _Left:
+        def work(_: Retried) -> _Left:
             paths = {"code": self._store.path(code), "model": self._store.path(model)}
             verified = self._started().verify(stage, **paths)
             judge(stage, verified.metrics)
             return _Left(verified=verified)
 
         key = key_of(stage=asdict(stage), code=code, source=identity(stage.source), model=model)
-        self._done("verify", key, attempt)
+        self._done("verify", key, work)
 
     def _infer(self, stage: Infer, sink: ParquetSink, code: ObjectId, model: ObjectId) -> None:
         def advanced(done: int, total: int) -> None:
             self._edges.watcher.advances("infer", done=done, total=total)
 
-        def attempt() -> _Left:
+        def work(_: Retried) -> _Left:
             into = sink.begin()
             paths = {"code": self._store.path(code), "model": self._store.path(model)}
             predicted = self._started().infer(stage, into=into, advanced=advanced, **paths)
@@ -240,7 +246,7 @@ class _AtWork:
 
         key = key_of(stage=asdict(stage), code=code, source=identity(stage.source), model=model)
         # Published after its record: if killed in between, the next run has only this link to make.
-        sink.publish(self._done("infer", key, attempt, there=sink.has).output)
+        sink.publish(self._done("infer", key, work, there=sink.has).output)
 
     def _store_has(self, output: str) -> bool:
         return self._store.whole(ObjectId(output))
@@ -249,7 +255,7 @@ class _AtWork:
         self,
         stage: StageName,
         key: str,
-        attempt: Callable[[], _Left],
+        work: Callable[[Retried], _Left],
         *,
         there: Callable[[str], bool] = lambda _output: True,
         retries: int = 0,
@@ -260,40 +266,47 @@ class _AtWork:
             self._edges.watcher.ends(stage, "finished before, not run again")
             return record
         self._started()
-        record = self._tried(stage, key, attempt, retries=retries)
+        record = self._tried(stage, key, work, retries=retries)
         self.state.finish(record)
         self.done_now.append(stage)
         self._edges.watcher.ends(stage, f"finished in {record.seconds:.1f} s")
         return record
 
-    def _tried(self, stage: StageName, key: str, attempt: Callable[[], _Left], *, retries: int) -> Record:
-        """Try a stage until it succeeds or its retries are used up."""
-        failed: tuple[Failed, ...] = ()
-        while True:
+    def _tried(self, stage: StageName, key: str, work: Callable[[Retried], _Left], *, retries: int) -> Record:
+        """Run a stage, which may take more than one attempt."""
+        failed: list[Failed] = []
+        self._edges.watcher.begins(stage, attempt=0)
+        began = self._edges.clock()
+
+        def fails(error: TritiumError) -> None:
+            failed.append(Failed(began=began, ended=self._edges.clock(), sentence=str(error)))
+            self.failed[stage] = tuple(failed)
+
+        def retried(error: TritiumError) -> None:
+            nonlocal began
+            fails(error)
+            self._edges.watcher.fails(stage, f"{error.headline}; retry {len(failed)} of {retries}")
             self._edges.watcher.begins(stage, attempt=len(failed))
             began = self._edges.clock()
-            try:
-                left = attempt()
-            except TritiumError as err:
-                failed += (Failed(began=began, ended=self._edges.clock(), sentence=str(err)),)
-                self.failed[stage] = failed
-                if len(failed) > retries or not isinstance(err, _WORTH_A_RETRY):
-                    self._edges.watcher.fails(stage, f"failed: {err.headline}")
-                    raise
-                self._edges.watcher.fails(stage, f"{err.headline}; retry {len(failed)} of {retries}")
-                continue
-            self.failed.pop(stage, None)
-            return Record(
-                stage=stage,
-                key=key,
-                began=began,
-                ended=self._edges.clock(),
-                failed=failed,
-                output=left.output,
-                trained=left.trained,
-                verified=left.verified,
-                predicted=left.predicted,
-            )
+
+        try:
+            left = work(retried)
+        except TritiumError as err:
+            fails(err)
+            self._edges.watcher.fails(stage, f"failed: {err.headline}")
+            raise
+        self.failed.pop(stage, None)
+        return Record(
+            stage=stage,
+            key=key,
+            began=began,
+            ended=self._edges.clock(),
+            failed=tuple(failed),
+            output=left.output,
+            trained=left.trained,
+            verified=left.verified,
+            predicted=left.predicted,
+        )
 
     def _started(self) -> Engine:
         if self._engine is None:

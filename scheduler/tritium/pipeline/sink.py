@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from tritium.errors import CannotPublish
-from tritium.pipeline.disk import Disk
+from tritium.store.disk import Disk
 
 __all__ = ["ParquetSink"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["Call", "Gpu", "Infer", "Pipeline", "Sink", "Source", "Target", "Train", "Verify"]
+__all__ = ["Call", "Gpu", "Infer", "Pipeline", "Script", "Sink", "Source", "Target", "Train", "Verify"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,21 @@ class Call:
     positional: tuple[str, ...]
     """What the arguments are."""
     keywords: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """A program of the user's, in the folder of the code.
+
+    >>> str(Script(path="train.py", args=("--epochs", "3")))
+    'train.py'
+    """
+
+    path: str
+    args: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +84,7 @@ class Train:
     """How the model comes to be."""
 
     source: Source
-    run: Target
+    run: Target | Script
     framework: str = "torch"
     ranks: int = 1
     gpu: Gpu = field(default_factory=Gpu)
@@ -118,7 +133,9 @@ class Pipeline:
 
     def calls(self) -> Mapping[str, Call]:
         """Return how the functions that the user must have written are called, by their paths."""
-        calls = {"spec.train.run": Call(self.train.run, ("data",), tuple(self.train.params))}
+        calls = {}
+        if isinstance(self.train.run, Target):
+            calls["spec.train.run"] = Call(self.train.run, ("data",), tuple(self.train.params))
         if self.verify is not None:
             calls["spec.verify.run"] = Call(self.verify.run, ("model", "data"))
         if self.infer is not None:

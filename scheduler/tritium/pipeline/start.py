@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TextIO
 
 from tritium.errors import TritiumError
-from tritium.pipeline.disk import LocalDisk
 from tritium.pipeline.look import look
 from tritium.pipeline.plan import Plan, plan, require
 from tritium.pipeline.report import Story, render
@@ -19,6 +18,7 @@ from tritium.pipeline.run import Edges, root_of, run
 from tritium.pipeline.screen import screen
 from tritium.pipeline.sessions import cluster, local
 from tritium.pipeline.spec import Pipeline
+from tritium.store.disk import LocalDisk
 from tritium_discovery import DiscoveryError
 
 __all__ = ["MACHINE", "planned", "report_of", "start"]

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import get_args
 
 from tritium.errors import AlreadyRunning
-from tritium.pipeline.disk import Disk
 from tritium.pipeline.results import Record, StageName, Unreadable, from_json, to_json
+from tritium.store.disk import Disk
 
 __all__ = ["State", "alone", "key_of"]
 
@@ -90,6 +90,19 @@ class State:
         """Make every stage unfinished, the last one first: no record ever stands on a missing one."""
         for stage in reversed(get_args(StageName)):
             self._file(stage).unlink(missing_ok=True)
+        self.forget_checkpoints()
+
+    def checkpoints(self, key: str) -> Path:
+        """Return where training with this key keeps its checkpoints, and forget those of any other."""
+        place = self._root / "checkpoints" / key
+        for other in place.parent.glob("*"):
+            if other != place:
+                shutil.rmtree(other, ignore_errors=True)
+        return place
+
+    def forget_checkpoints(self) -> None:
+        """Remove all checkpoints: the model stands for them."""
+        shutil.rmtree(self._root / "checkpoints", ignore_errors=True)
 
     def attempt(self, what: str) -> Path:
         """Return an empty folder for what is written before it is finished.

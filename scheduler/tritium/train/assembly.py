@@ -6,6 +6,7 @@ gang's life is a plain test.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -24,7 +25,9 @@ from tritium.train.messages import (
     Here,
     Idle,
     Line,
+    Moment,
     Outcome,
+    Peak,
     Report,
     Reserved,
     Share,
@@ -34,10 +37,15 @@ from tritium.train.messages import (
     ToTask,
 )
 from tritium.train.vigil import Vigil
+from tritium_discovery import Uuid
 
 __all__ = ["Assembly", "Lost", "Phase"]
 
 Phase = Literal["gathering", "placing", "running", "ending", "over"]
+
+
+_FROM_OUTSIDE = ("killed by SIGKILL", "killed by SIGTERM")
+"""Causes that no bug in the user's code has: an operator, a node that shuts down or runs out of something."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +89,12 @@ class Assembly:
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     began: dict[Phase, float] = field(default_factory=dict)
     """When each phase was entered first."""
+    all_here: float | None = None
+    """When Spark had started the last task."""
+    moments: dict[int, dict[str, float]] = field(default_factory=dict)
+    """By rank: when it ``started``, ``entered`` the function, ``met`` the others, first ``reported``."""
+    peaks: dict[int, Peak] = field(default_factory=dict)
+    """By rank: its memory, told as it ended."""
     _vigil: Vigil = field(default_factory=Vigil)
     _replies: dict[int, Reserved] = field(default_factory=dict)
     _shares: dict[int, dict[int, bytes]] = field(default_factory=dict)
@@ -92,20 +106,23 @@ class Assembly:
         lost = any(outcome.kind == "lost" for outcome in self.outcomes.values())
         return self.error is not None and (lost or len(self.arrived) < self.size)
 
+    @property
+    def sick(self) -> Mapping[Uuid, str]:
+        """Devices that were found broken after their ranks had failed, and how."""
+        return {uuid: how for outcome in self.outcomes.values() for uuid, how in outcome.sick.items()}
+
     def handle(self, event: FromTask | Lost, *, now: float) -> list[ToTask]:
         """Take in one event and answer what all tasks must be told."""
         self._vigil.takes(event, now=now)
         match event:
             case Here(task=task):
-                return self._here(task)
+                return self._here(task, now)
             case Hello():
                 return self._hello(event, now)
             case Reserved():
                 return self._reserved(event, now)
-            case Started(task=task, rank=rank, pid=pid):
-                self.ranks[task] = rank
-                self.pids[task] = pid
-                return []
+            case Started() | Moment() | Report() | Peak():
+                return self._note(event, now)
             case Share():
                 return self._share(event)
             case Dumped(task=task, stacks=stacks):
@@ -115,7 +132,7 @@ class Assembly:
                 return self._gone(task, outcome, now)
             case Lost(task=task):
                 return self._lost(task, "its executor or Python worker went away", now)
-            case Report() | Line() | Beat() | Idle():
+            case Line() | Beat() | Idle():
                 return []
 
     def tick(self, *, now: float) -> list[ToTask]:
@@ -167,12 +184,28 @@ class Assembly:
         self.phase = phase
         self.began.setdefault(phase, now)
 
-    def _here(self, task: int) -> list[ToTask]:
+    def _note(self, event: Started | Moment | Report | Peak, now: float) -> list[ToTask]:
+        """Keep what a rank says of itself."""
+        moments = self.moments.setdefault(event.rank, {})
+        match event:
+            case Started(task=task, rank=rank, pid=pid):
+                self.ranks[task], self.pids[task] = rank, pid
+                moments["started"] = now
+            case Moment(name=name):
+                moments[name] = now
+            case Report():
+                moments.setdefault("reported", now)
+            case Peak(rank=rank):
+                self.peaks[rank] = event
+        return []
+
+    def _here(self, task: int, now: float) -> list[ToTask]:
         self.arrived.add(task)
         if self.phase in ("ending", "over"):
             return [Stop()]
         if len(self.arrived) == self.size:
             self.launch_by = None
+            self.all_here = now
         return []
 
     def _hello(self, hello: Hello, now: float) -> list[ToTask]:
@@ -224,7 +257,7 @@ class Assembly:
 
     def _failure(self, task: int, outcome: Outcome) -> TritiumError:
         if outcome.kind == "refused":
-            return Unplaceable(f"{self.gang}: task {task} cannot say which devices it has:", [outcome.cause])
+            return Unplaceable(f"{self.gang}: task {task} cannot take part:", [outcome.cause])
         rank = self.ranks.get(task, task)
         if outcome.kind == "lost":
             return GangLost(f"{self.gang}: lost rank {rank}: {outcome.cause}")
@@ -236,6 +269,8 @@ class Assembly:
             trace=outcome.trace,
             victims=victims,
             log=outcome.log,
+            sick=outcome.sick,
+            by_machine=outcome.cause in _FROM_OUTSIDE,
         )
 
     def _lost(self, task: int, how: str, now: float) -> list[ToTask]:

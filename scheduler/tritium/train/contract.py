@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tritium.assign.types import Member, Placement
-from tritium_discovery import Device, Uuid
+from tritium.train.book import Book
+from tritium_discovery import Device, HostId, Uuid
 
-__all__ = ["STALE", "Contract", "base_environment", "common_environment", "contract_of"]
+__all__ = ["STALE", "Attempt", "Contract", "Peer", "base_environment", "common_environment", "contract_of"]
 
 STALE = (
     "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE",
@@ -22,12 +23,44 @@ _STALE_PREFIXES = ("TORCHELASTIC_", "HOROVOD_", "DMLC_", "OMPI_", "PMI_", "PYTHO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contract:
-    """All that one rank needs to know, the same for every framework."""
+class Attempt:
+    """What all ranks of one attempt share, and what outlives them."""
 
     gang: str
     """Unique id of the gang, e.g. ``train-5f0c2a``."""
-    attempt: int
+    number: int = 0
+    """0 at first, one more each time the gang is tried again."""
+    output: Path | None = None
+    """Where rank 0 puts the files that become the model."""
+    checkpoints: str | None = None
+    """Path or URL of the gang's checkpoints."""
+    book: Book = field(default_factory=Book)
+    """Those that were there when the attempt began."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """Where one rank of the gang is."""
+
+    rank: int
+    local_rank: int
+    group_rank: int
+    host: HostId
+    """Its locality, e.g. ``node-7/3fd2a1``."""
+    address: str
+    """Under which the other ranks reach its host, e.g. ``10.0.0.7``."""
+    devices: tuple[Uuid, ...]
+    shard: int
+    """Number of its shard of the data: the task's partition, not the rank."""
+    rows: int
+    """Rows of that shard; 0 for a gang without data."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contract:
+    """All that one rank needs to know, the same for every framework."""
+
+    attempt: Attempt
     rank: int
     size: int
     local_rank: int
@@ -44,39 +77,54 @@ class Contract:
     """Address of the socket that rank 0 holds."""
     threads: int
     """CPU threads the rank may use."""
-    shard: int
-    """Number of its shard of the data: the task's partition, not the rank."""
-    rows: tuple[int, ...] | None
-    """Rows of every rank's shard, by rank; ``None`` for a gang without data."""
-    output: Path | None
-    """Where rank 0 puts the files that become the model."""
+    has_data: bool
+    peers: tuple[Peer, ...]
+    """Every rank of the gang, this one too, by rank."""
+
+    @property
+    def me(self) -> Peer:
+        """This rank among its peers."""
+        return self.peers[self.rank]
+
+    @property
+    def lender(self) -> Peer | None:
+        """Whose rows the ranks with empty shards fill their batches with; ``None`` where no shard is empty.
+
+        It is found by its shard, so that another attempt, where ranks sit elsewhere, finds the same rows.
+        """
+        filled = [peer for peer in self.peers if peer.rows]
+        if not filled or len(filled) == self.size:
+            return None
+        return min(filled, key=lambda peer: peer.shard)
 
     @property
     def mark(self) -> str:
         """What every process of this rank carries in its environment, e.g. ``train-5f0c2a.0/3``."""
-        return f"{self.gang}.{self.attempt}/{self.rank}"
+        return f"{self.attempt.gang}.{self.attempt.number}/{self.rank}"
 
 
 def contract_of(
     placement: Placement,
     member: Member,
     *,
-    gang: str,
+    attempt: Attempt,
     devices: Mapping[Uuid, Device],
     tasks: Sequence[int],
     rows: Sequence[int] | None,
-    master: tuple[str, int],
+    addresses: Sequence[tuple[str, int]],
     cpus: int,
-    output: Path | None,
 ) -> Contract:
-    """State one member's contract; ``tasks`` and ``rows`` are by rank, ``cpus`` are those of its host."""
+    """State one member's contract.
+
+    ``tasks``, ``rows`` and ``addresses`` (of the sockets that tasks hold) are by rank, ``cpus`` are those
+    of its host.
+    """
     members = placement.members
     local = sorted((m for m in members if m.host == member.host), key=lambda m: m.local_rank)
     first = [uuid for m in local for uuid in m.devices[:1]]
     rest = [uuid for m in local for uuid in m.devices[1:]]
     return Contract(
-        gang=gang,
-        attempt=0,
+        attempt=attempt,
         rank=member.rank,
         size=len(members),
         local_rank=member.local_rank,
@@ -85,11 +133,22 @@ def contract_of(
         groups=len({m.host for m in members}),
         devices=tuple(devices[uuid] for uuid in member.devices),
         visible=tuple(first + rest),
-        master=master,
+        master=addresses[0],
         threads=max(1, cpus // len(local)),
-        shard=tasks[member.rank],
-        rows=tuple(rows) if rows is not None else None,
-        output=output,
+        has_data=rows is not None,
+        peers=tuple(
+            Peer(
+                rank=peer.rank,
+                local_rank=peer.local_rank,
+                group_rank=peer.group_rank,
+                host=peer.host,
+                address=host,
+                devices=peer.devices,
+                shard=tasks[peer.rank],
+                rows=rows[peer.rank] if rows is not None else 0,
+            )
+            for peer, (host, _) in zip(members, addresses, strict=True)
+        ),
     )
 
 

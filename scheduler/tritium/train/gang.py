@@ -1,62 +1,43 @@
-"""``tritium.Gang``: run one function on ranks that start, run and end as one."""
+"""``tritium.Gang``: run a function on ranks that start, run and end as one, and again if machines fail."""
 
 from __future__ import annotations
 
-import pickle
 import random
 import secrets
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tritium.assign import POLICIES
 from tritium.assign.types import Request
-from tritium.errors import BadSpec, CodeMissing
+from tritium.errors import BadSpec, TritiumError
 from tritium.spark.profile import resource_profile
-from tritium.spark.scan import reading
-from tritium.spark.splits import BySpark, Reading, dealt
+from tritium.spark.splits import Reading
 from tritium.spark.splits_read import map_rows
+from tritium.train import checkpoints as kept
 from tritium.train.assembly import Assembly
+from tritium.train.attempts import tried
+from tritium.train.board import BOARD, Witness
+from tritium.train.book import Book
+from tritium.train.contract import Attempt
 from tritium.train.frameworks import FRAMEWORKS
 from tritium.train.job import GangJob, active_session, await_slots
 from tritium.train.messages import FromTask, Line, Report
-from tritium.train.placing import Placed, place
+from tritium.train.output import own_output
+from tritium.train.placing import Asked
+from tritium.train.result import Result, result_of
+from tritium.train.rows import rows_of
+from tritium.train.script import payload
 from tritium.train.task import SCHEMA, RankTask
-from tritium_discovery import Device
+from tritium_discovery import Uuid
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-__all__ = ["Gang", "RankInfo", "Result"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RankInfo:
-    """Where one rank ran and what it used."""
-
-    rank: int
-    local_rank: int
-    group_rank: int
-    host: str
-    executor: str
-    """E.g. ``executor 1``."""
-    devices: tuple[Device, ...]
-    pid: int
-    seconds: float
-    """Lifetime of its process."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What a gang leaves: the ranks' values in order, where they ran, and how long each phase took."""
-
-    values: tuple[Any, ...]
-    ranks: tuple[RankInfo, ...]
-    phases: Mapping[str, float]
-    """Seconds: ``gather`` (until all tasks met), ``place`` (until devices were held), ``run``."""
+__all__ = ["Gang"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,13 +62,19 @@ class Gang:
     """How the assigner chooses: a name in ``tritium.assign.POLICIES``."""
     framework: str = "torch"
     """Whose environment contract the ranks get: a name in ``tritium.train.frameworks.FRAMEWORKS``."""
+    spool_mib: int | None = None
+    """Most that the rows of one rank may take on its executor's disk while the gang runs; ``None``: all but
+    512 MiB of what is free there."""
     name: str = "gang"
     """What errors and logs call it."""
     launch_timeout_s: float = 120.0
     """Limit for Spark to start all tasks, and again for their devices to become free; reading the data
     lies between the two and has no limit of its own."""
     timeout_s: float | None = None
-    """Limit for the whole run, the data included; none by default: training takes as long as it takes."""
+    """Limit for each attempt, the data included; none by default: training takes as long as it takes."""
+    retries: int = 0
+    """How often it is tried again when a machine fails: a lost executor, a killed rank, a broken device, and
+    not a bug. What is in ``run(checkpoints=...)`` is where the next attempt goes on."""
 
     stall_timeout_s: float | None = None
     """Limit for a rank that reports, gathers and prints nothing: the gang ends with the stacks of all
@@ -100,6 +87,7 @@ class Gang:
         numbers: list[tuple[str, object, int]] = [
             ("ranks", self.ranks, 1),
             ("gpus_per_rank", self.gpus_per_rank, 0),
+            ("retries", self.retries, 0),
         ]
         problems = [
             f"{field}: expected an integer >= {least}, got {value!r}"
@@ -119,79 +107,68 @@ class Gang:
 
     def run(
         self,
-        function: Callable[..., Any],
+        function: Callable[..., Any] | str | Path,
         data: DataFrame | None = None,
         *,
+        args: Sequence[str] = (),
         output: Path | None = None,
+        checkpoints: str | Path | None = None,
         splits: bool = True,
         on_report: Callable[[int, Mapping[str, Any]], None] | None = None,
         on_line: Callable[[int, str], None] | None = None,
+        on_retry: Callable[[TritiumError], None] | None = None,
         **kwargs: Any,
     ) -> Result:
         """Call ``function(shard, **kwargs)`` on every rank, or ``function(**kwargs)`` without data.
 
+        Instead of a function it may be the path of a script, which runs as ``python train.py *args`` would.
         ``data`` is spread over the ranks; each gets its `Shard`. Where it is a plain scan of Parquet files,
-        tasks read whole row groups themselves (``splits=False``: Spark shuffles the rows). ``on_report``
-        hears what ranks ``report()`` as it happens, ``on_line`` what they print (by default it goes to
-        stderr with the rank in front). ``output`` is the folder in which rank 0 leaves its files.
+        tasks read whole row groups themselves (``splits=False``: Spark shuffles the rows). ``output`` is the
+        folder in which rank 0 leaves its files: they appear there when the gang has succeeded.
+        ``checkpoints`` is a folder, or the URL of an object store, for `tritium.checkpoint`; a gang goes on
+        where that ends. ``on_report`` hears what ranks ``report()`` as it happens, ``on_line`` what they
+        print (by default it goes to stderr with the rank in front), ``on_retry`` why an attempt failed that
+        is followed by another.
 
         Raises:
+            CodeMissing: there is no such script, or a value cannot be read at the driver.
             Unplaceable: the assigner refused, or Spark has too few slots; with all reasons.
             RankFailed: a rank raised, exited or was killed; names the one that failed first.
             GangLost: an executor or Python worker went away.
             GangCancelled: somebody cancelled the job.
             TooSlow: a time limit ran out.
+            CannotPublish: output or checkpoints could not be written.
             SparkFailed: the job failed for another reason.
         """
+        pickled = payload(function, args, kwargs)
         spark = data.sparkSession if data is not None else active_session()
-        profile = resource_profile(spark, gpus=self.gpus_per_rank)
-        pickled = _pickled(function, kwargs)
-        await_slots(spark, profile, ranks=self.ranks, limit_s=self.launch_timeout_s, gang=self.name)
-        gang, assembly = f"{self.name}-{secrets.token_hex(3)}", self._assembly()
-        job = GangJob(spark, tag=gang, assembly=assembly)
-        with job.meeting(_ears(assembly, on_report, on_line or _print_line)) as meeting:
-            task = RankTask(
-                meeting=meeting.address,
-                key=meeting.key,
-                gang=gang,
-                request=self._request(),
-                policy=self.policy,
-                framework=self.framework,
-                function=pickled,
-                has_data=data is not None,
-                output=output,
-                silence_s=self.silence_timeout_s,
-            )
-            rows, how = self._rows(spark, data, splits=splits)
-            frame = map_rows(rows, task, SCHEMA, reading=how, barrier=True, profile=profile)
-            values = job.run(frame, meeting)
-        return self._result(assembly, values)
-
-    def _rows(
-        self, spark: SparkSession, data: DataFrame | None, *, splits: bool
-    ) -> tuple[DataFrame, Reading]:
-        """What each task begins with, and how it reads its rows."""
-        if data is None:
-            return _one_row_each(spark, self.ranks), BySpark(why="there is no data")
-        how = dealt(reading(data), self.ranks) if splits else BySpark(why="splits=False")
-        return (data.repartition(self.ranks) if isinstance(how, BySpark) else data), how
-
-    def _assembly(self) -> Assembly:
-        now = time.monotonic()
-        return Assembly(
-            gang=self.name,
-            size=self.ranks,
-            launch_s=self.launch_timeout_s,
-            launch_by=now + self.launch_timeout_s,
-            end_by=now + self.timeout_s if self.timeout_s is not None else None,
-            silence_s=self.silence_timeout_s,
-            stall_s=self.stall_timeout_s,
-            # Gangs that compete for the same devices must not look again in step.
-            again_s=random.uniform(0.1, 0.5),  # noqa: S311  no secret
-            began={"gathering": now},
+        _serve_metrics(spark)
+        rows, how = rows_of(spark, data, self.ranks, splits=splits)
+        work = _Work(
+            gang=self,
+            spark=spark,
+            function=pickled,
+            has_data=data is not None,
+            rows=rows,
+            reading=how,
+            output=output,
+            checkpoints=str(checkpoints) if checkpoints is not None else None,
+            on_report=on_report,
+            on_line=on_line or _print_line,
         )
+        failed: list[TritiumError] = []
 
-    def _request(self) -> Request:
+        def retry(error: TritiumError) -> None:
+            failed.append(error)
+            if on_retry is not None:
+                on_retry(error)
+
+        result = tried(work.attempt, retries=self.retries, on_retry=retry)
+        return replace(result, failed=tuple(failed))
+
+    @property
+    def request(self) -> Request:
+        """What it asks the assigner for."""
         return Request(
             members=self.ranks,
             devices_each=self.gpus_per_rank,
@@ -199,64 +176,107 @@ class Gang:
             product=self.product,
         )
 
-    def _result(self, assembly: Assembly, values: Mapping[int, bytes | None]) -> Result:
-        hellos = [assembly.hellos[task] for task in sorted(assembly.hellos)]
-        placed = place(hellos, self._request(), self.policy)
-        assert isinstance(placed, Placed)  # noqa: S101  the tasks computed the same from the same hellos
-        infos = tuple(
-            RankInfo(
-                rank=member.rank,
-                local_rank=member.local_rank,
-                group_rank=member.group_rank,
-                host=member.host,
-                executor=member.pool,
-                devices=tuple(placed.devices[uuid] for uuid in member.devices),
-                pid=assembly.pids[task],
-                seconds=assembly.outcomes[task].seconds,
+
+@dataclass(slots=True, kw_only=True)
+class _Work:
+    """One call of `Gang.run`, whatever attempts it takes."""
+
+    gang: Gang
+    spark: SparkSession
+    function: bytes
+    """The user's function and its keyword arguments, pickled."""
+    has_data: bool
+    rows: DataFrame
+    reading: Reading
+    """How each task reads its rows: decided once, so that every attempt has the same."""
+    output: Path | None
+    checkpoints: str | None
+    on_report: Callable[[int, Mapping[str, Any]], None] | None
+    on_line: Callable[[int, str], None]
+    name: str = ""
+    """Unique id of the gang, the same for all attempts."""
+    avoid: dict[Uuid, str] = field(default_factory=dict)
+    """Devices that failed in an earlier attempt, and how."""
+
+    def __post_init__(self) -> None:
+        self.name = f"{self.gang.name}-{secrets.token_hex(3)}"
+
+    def attempt(self, number: int) -> Result:
+        """Run the gang once.
+
+        Raises:
+            TritiumError: see `Gang.run`.
+        """
+        gang, profile = self.gang, resource_profile(self.spark, gpus=self.gang.gpus_per_rank)
+        began = time.monotonic()
+        await_slots(self.spark, profile, ranks=gang.ranks, limit_s=gang.launch_timeout_s, gang=gang.name)
+        assembly, owner = self._assembly(), f"{self.name}.{number}"
+        asked = Asked(request=gang.request, policy=gang.policy, avoid=dict(self.avoid))
+        job = GangJob(self.spark, tag=owner, assembly=assembly)
+        witness = Witness(BOARD, owner=owner, assembly=assembly, asked=asked)
+        ears = _ears(assembly, witness, self.on_report, self.on_line)
+        with own_output(self.output) as output, job.meeting(ears) as meeting, witness:
+            task = RankTask(
+                meeting=meeting.address,
+                key=meeting.key,
+                attempt=self._attempt(number, output),
+                asked=asked,
+                framework=gang.framework,
+                function=self.function,
+                has_data=self.has_data,
+                spool_mib=gang.spool_mib,
+                silence_s=gang.silence_timeout_s,
             )
-            for member, task in zip(placed.placement.members, placed.tasks, strict=True)
+            frame = map_rows(self.rows, task, SCHEMA, reading=self.reading, barrier=True, profile=profile)
+            try:
+                values = job.run(frame, meeting)
+            finally:
+                self.avoid.update(assembly.sick)
+        return result_of(assembly, values, asked=asked, queue_s=assembly.began["gathering"] - began)
+
+    def _attempt(self, number: int, output: Path | None) -> Attempt:
+        return Attempt(
+            gang=self.name,
+            number=number,
+            output=output,
+            checkpoints=self.checkpoints,
+            book=kept.begin(self.checkpoints) if self.checkpoints is not None else Book(),
         )
-        began = assembly.began
-        return Result(
-            values=tuple(_loaded(values[rank], rank) for rank in range(self.ranks)),
-            ranks=infos,
-            phases={
-                "gather": began["placing"] - began["gathering"],
-                "place": began["running"] - began["placing"],
-                "run": began["over"] - began["running"],
-            },
+
+    def _assembly(self) -> Assembly:
+        gang, now = self.gang, time.monotonic()
+        return Assembly(
+            gang=gang.name,
+            size=gang.ranks,
+            launch_s=gang.launch_timeout_s,
+            launch_by=now + gang.launch_timeout_s,
+            end_by=now + gang.timeout_s if gang.timeout_s is not None else None,
+            silence_s=gang.silence_timeout_s,
+            stall_s=gang.stall_timeout_s,
+            # Gangs that compete for the same devices must not look again in step.
+            again_s=random.uniform(0.1, 0.5),  # noqa: S311  no secret
+            began={"gathering": now},
         )
 
 
-def _one_row_each(spark: SparkSession, ranks: int) -> DataFrame:
-    return spark.range(0, ranks, 1, ranks)
+def _serve_metrics(spark: SparkSession) -> None:
+    port = spark.conf.get("spark.tritium.metrics.port", None)
+    if port is not None:
+        from tritium import metrics
 
-
-def _pickled(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> bytes:
-    from pyspark import cloudpickle
-
-    try:
-        return bytes(cloudpickle.dumps((function, dict(kwargs))))
-    except Exception as err:
-        problem = f"the function and its arguments cannot be sent to the ranks: {err}"
-        raise BadSpec("Gang.run", [problem]) from err
-
-
-def _loaded(value: bytes | None, rank: int) -> Any:
-    try:
-        return pickle.loads(value or b"")  # noqa: S301  what our own rank returned
-    except Exception as err:
-        raise CodeMissing(f"what rank {rank} returned cannot be read at the driver: {err}") from err
+        metrics.serve(int(port))
 
 
 def _ears(
     assembly: Assembly,
+    witness: Witness,
     on_report: Callable[[int, Mapping[str, Any]], None] | None,
     on_line: Callable[[int, str], None],
 ) -> Callable[[FromTask], None]:
     """Pass on what ranks say as it is heard; a stopped gang's last words are not news."""
 
     def hear(message: FromTask) -> None:
+        witness.hear(message)
         match message:
             case Report(rank=rank, values=values) if on_report is not None:
                 on_report(rank, values)

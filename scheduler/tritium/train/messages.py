@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tritium.spark.inventory import TaskView
+from tritium_discovery import Uuid
 
 __all__ = [
     "Again",
@@ -26,8 +27,10 @@ __all__ = [
     "Here",
     "Idle",
     "Line",
+    "Moment",
     "Outcome",
     "OutcomeKind",
+    "Peak",
     "Pulse",
     "Refusal",
     "Report",
@@ -41,7 +44,7 @@ __all__ = [
 
 OutcomeKind = Literal["returned", "raised", "exited", "killed", "stopped", "lost", "refused"]
 """How a rank ended: by itself in four ways, because the gang ended, with the machine under it, or
-before it began because its executor cannot say which devices it has."""
+before it began because its executor cannot say which devices it has, or has no room for its rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +60,8 @@ class Outcome:
     """Where its whole output is, e.g. ``/work/app-1/0/train-5f0c2a.0-rank-3.log on node-7``."""
     seconds: float = 0.0
     """From the start of its process to its end."""
+    sick: Mapping[Uuid, str] = field(default_factory=dict)
+    """Its devices that were found broken after it failed, and how."""
 
     @property
     def failed(self) -> bool:
@@ -141,6 +146,25 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """Task -> driver: its rank has come to a point of its start."""
+
+    rank: int
+    name: str
+    """``entered`` the user's function, or ``met`` all other ranks at the rendezvous."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peak:
+    """Task -> driver: the most memory that its rank had, told as it ends."""
+
+    rank: int
+    host_mib: int
+    device_mib: int | None
+    """Of all of its devices together, as its framework counts; ``None`` where nobody counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """Task -> driver: one line that a rank printed."""
 
@@ -217,5 +241,7 @@ class AllGone:
     """Driver -> all: every rank is gone, so Spark may have its devices back."""
 
 
-FromTask = Here | Hello | Reserved | Started | Report | Line | Share | Beat | Idle | Dumped | Gone
+FromTask = (
+    Here | Hello | Reserved | Started | Moment | Report | Line | Share | Beat | Idle | Dumped | Peak | Gone
+)
 ToTask = Gathered | Again | Go | Shared | Pulse | Dump | Stop | AllGone

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from tritium.assign import Assigned, Member, Placement, Request, Waiting, assign
-from tritium.spark.inventory import snapshot_of
+from tritium.spark.inventory import TaskView, snapshot_of
 from tritium.train.messages import Hello, Refusal
 from tritium_discovery import Device, Uuid
 
-__all__ = ["Placed", "place"]
+__all__ = ["Asked", "Placed", "place"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What one attempt of a gang asks for."""
+
+    request: Request
+    policy: str
+    avoid: Mapping[Uuid, str] = field(default_factory=dict)
+    """Devices that failed in an earlier attempt, and how: they count as broken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,18 +38,15 @@ class Placed:
         return self.placement.members[self.tasks.index(task)]
 
 
-def place(hellos: Sequence[Hello], request: Request, policy: str) -> Placed | Refusal:
+def place(hellos: Sequence[Hello], asked: Asked) -> Placed | Refusal:
     """Place a gang over the executors on which Spark started its tasks.
 
     Every task calls this with the same hellos and gets the same answer.
     """
-    empty = [hello.task for hello in hellos if hello.rows == 0]
-    if empty:
-        total = sum(hello.rows or 0 for hello in hellos)
-        reason = f"{total} rows for {len(hellos)} ranks leave tasks {empty} without any; ask for fewer ranks"
-        return Refusal(reasons=(reason,), waits=False)
-    snapshot = snapshot_of([hello.view for hello in hellos])
-    decision = assign(snapshot, request, policy)
+    if all(hello.rows == 0 for hello in hellos):
+        return Refusal(reasons=("the data has no rows",), waits=False)
+    snapshot = snapshot_of([_without(hello.view, asked.avoid) for hello in hellos])
+    decision = assign(snapshot, asked.request, asked.policy)
     if not isinstance(decision, Assigned):
         reasons = tuple(f"{reason.where}: {reason.sentence}" for reason in decision.reasons)
         return Refusal(reasons=reasons, waits=isinstance(decision, Waiting))
@@ -51,3 +58,13 @@ def place(hellos: Sequence[Hello], request: Request, policy: str) -> Placed | Re
     seen = {device.uuid: device for hello in hellos for device in hello.view.inventory.devices}
     used = {uuid: seen[uuid] for member in members for uuid in member.devices}
     return Placed(placement=decision.placement, tasks=tasks, devices=used)
+
+
+def _without(view: TaskView, avoid: Mapping[Uuid, str]) -> TaskView:
+    devices = tuple(
+        replace(device, troubles=(*device.troubles, f"it failed in an earlier attempt: {avoid[device.uuid]}"))
+        if device.uuid in avoid
+        else device
+        for device in view.inventory.devices
+    )
+    return replace(view, inventory=replace(view.inventory, devices=devices))

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tritium.train.contract import Contract
+from tritium.train.checkpoints import Checkpoints
+from tritium.train.contract import Contract, Peer
+from tritium.train.shard import Shard
 from tritium_discovery import Device
 
 __all__ = ["NotInARank", "Rank", "Wire", "enter", "rank"]
@@ -37,6 +39,14 @@ class Wire:
     def report(self, values: Mapping[str, Any]) -> None:
         """Send some numbers; any thread of the rank may."""
         self._send({"report": {key: _plain(key, value) for key, value in values.items()}})
+
+    def moment(self, name: str) -> None:
+        """Say that this rank has come to a point of its start."""
+        self._send({"moment": name})
+
+    def peak(self, *, host_mib: int, device_mib: int | None) -> None:
+        """Say how much memory this rank had at most."""
+        self._send({"peak": {"host_mib": host_mib, "device_mib": device_mib}})
 
     def share(self, value: bytes, *, timeout_s: float) -> list[bytes]:
         """Put in a value and wait for everybody's.
@@ -93,15 +103,36 @@ class Rank:
     """Ranks of the gang on this host."""
     group_rank: int
     """Its host's number among the gang's hosts."""
+    groups: int
+    """Hosts of the gang."""
     devices: tuple[Device, ...]
     """The devices that are this rank's own."""
+    peers: tuple[Peer, ...]
+    """Every rank of the gang, this one too, by rank: where it is and how it is reached."""
     shard: int
     """Number of its shard of the data."""
+    data: Shard | None
+    """Its shard of the data, for scripts; a function gets it as its first argument."""
     attempt: int
     """0 at first, one more each time the gang is tried again."""
     output: Path | None
     """Folder for the files that become the model; written by rank 0 only."""
+    checkpoints: str | None
+    """Path or URL of what `tritium.checkpoint` saves."""
     _wire: Wire
+    _kept: Checkpoints | None
+
+    def kept(self) -> Checkpoints:
+        """Return the gang's checkpoints, for `tritium.checkpoint`.
+
+        Raises:
+            NotInARank: the gang has none.
+        """
+        if self._kept is None:
+            raise NotInARank(
+                "this gang keeps no checkpoints: give it a place, Gang.run(..., checkpoints=...)"
+            )
+        return self._kept
 
     def report(self, **values: Any) -> None:
         """Tell the driver some numbers, e.g. ``report(epoch=3, loss=0.07)``; it shows them as they come.
@@ -143,8 +174,11 @@ class Rank:
 _current: list[Rank] = []
 
 
-def enter(contract: Contract, wire: socket.socket) -> None:
+def enter(contract: Contract, wire: Wire, *, data: Shard | None, scratch: Path) -> None:
     """Make this process the rank of a contract; called once, before the user's function."""
+    attempt = contract.attempt
+    place = attempt.checkpoints
+    kept = Checkpoints(place, known=attempt.book, scratch=scratch) if place is not None else None
     _current[:] = [
         Rank(
             rank=contract.rank,
@@ -152,11 +186,16 @@ def enter(contract: Contract, wire: socket.socket) -> None:
             local_rank=contract.local_rank,
             local_size=contract.local_size,
             group_rank=contract.group_rank,
+            groups=contract.groups,
             devices=contract.devices,
-            shard=contract.shard,
-            attempt=contract.attempt,
-            output=contract.output,
-            _wire=Wire(wire),
+            peers=contract.peers,
+            shard=contract.me.shard,
+            data=data,
+            attempt=attempt.number,
+            output=attempt.output,
+            checkpoints=place,
+            _wire=wire,
+            _kept=kept,
         )
     ]
 

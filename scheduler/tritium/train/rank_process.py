@@ -8,20 +8,25 @@ leaves ``result.pkl``: ``("returned", pickle)`` or ``("raised", cause, traceback
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
+import resource
 import socket
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
 
-from tritium.train import rank, rendezvous
+from tritium.train import rank, rendezvous, script
 from tritium.train.contract import Contract
+from tritium.train.shard import Shard, fill_of, table_bytes, table_from, table_of
 from tritium.train.stacks import answer_with_stacks
 from tritium_discovery import holds
 
 __all__ = ["main"]
+
+_FILL_LIMIT_S = 300.0
+"""How long a rank waits for the others' start before its data is complete."""
 
 
 def main(argv: list[str]) -> int:
@@ -30,14 +35,15 @@ def main(argv: list[str]) -> int:
     answer_with_stacks(folder)
     wire, listener, *hold = map(int, argv[2:])
     contract: Contract = pickle.loads((folder / "contract.pkl").read_bytes())  # noqa: S301  our own task's
-    holds.adopt(hold, what=f"rank {contract.rank} of {contract.gang}")
-    rank.enter(contract, socket.socket(fileno=wire))
-    if contract.rank == 0:
-        rendezvous.lend_listener(listener, port=contract.master[1])
-    else:
+    holds.adopt(hold, what=f"rank {contract.rank} of {contract.attempt.gang}")
+    talk = rank.Wire(socket.socket(fileno=wire))
+    held = listener if contract.rank == 0 else None
+    if held is None:
         os.close(listener)
-    result = _run(folder, contract)
+    rendezvous.watch_store(contract.master[1], listener=held, met=lambda: talk.moment("met"))
+    result = _run(folder, contract, talk)
     _flush()
+    _tell_peak(talk)
     partial = folder / "result.partial"
     partial.write_bytes(pickle.dumps(result))
     partial.rename(folder / "result.pkl")
@@ -45,36 +51,57 @@ def main(argv: list[str]) -> int:
     os._exit(0)
 
 
-def _run(folder: Path, contract: Contract) -> tuple[str, ...] | tuple[str, bytes]:
+def _run(folder: Path, contract: Contract, talk: rank.Wire) -> tuple[str, ...] | tuple[str, bytes]:
     from pyspark import cloudpickle
 
     try:
+        data = _data(folder, contract, talk)
+        rank.enter(contract, talk, data=data, scratch=folder)
         function, arguments = pickle.loads((folder / "function.pkl").read_bytes())  # noqa: S301  the user's own
-        value = function(*_data(folder, contract), **arguments)
+        talk.moment("entered")
+        value = function(*([data] if data is not None else []), **arguments)
         return "returned", cloudpickle.dumps(value)
     except SystemExit as stop:
         if stop.code in (None, 0):
             return "returned", cloudpickle.dumps(None)
-        return "exited", f"exited with code {stop.code}", traceback.format_exc()
+        # As Python has it: what is no number is a message, and the code is 1.
+        code = f"{stop.code}" if isinstance(stop.code, int) else f"1: {stop.code}"
+        return "exited", f"exited with code {code}", _own_part(stop)
     except BaseException as err:  # noqa: BLE001  whatever the user's function throws is its result
         cause = "".join(traceback.format_exception_only(err)).strip()
         return "raised", cause, _own_part(err)
 
 
-def _data(folder: Path, contract: Contract) -> tuple[Any, ...]:
-    if contract.rows is None:
-        return ()
-    from tritium.train.shard import Shard
-
-    return (Shard(folder / "shard.arrow", number=contract.shard, longest=max(contract.rows)),)
+def _data(folder: Path, contract: Contract, talk: rank.Wire) -> Shard | None:
+    if not contract.has_data:
+        return None
+    path = folder / "shard.arrow"
+    table = table_of(path) if path.exists() else None
+    fill = None
+    if (lender := contract.lender) is not None:
+        lent = table_bytes(fill_of(table)) if table is not None and lender == contract.me else b""
+        fill = table_from(talk.share(lent, timeout_s=_FILL_LIMIT_S)[lender.rank])
+    longest = max(peer.rows for peer in contract.peers)
+    return Shard(table, number=contract.me.shard, longest=longest, fill=fill)
 
 
 def _own_part(err: BaseException) -> str:
-    """Format the traceback without this module's own frame."""
+    """Format the traceback without our own frames."""
     trace = err.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+    while trace is not None and trace.tb_frame.f_code.co_filename in (__file__, script.__file__):
         trace = trace.tb_next
     return "".join(traceback.format_exception(type(err), err, trace))
+
+
+def _tell_peak(talk: rank.Wire) -> None:
+    """Say how much memory this process had at most; of its devices only where a framework counts it."""
+    device_mib = None
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        held = (torch.cuda.max_memory_reserved(number) for number in range(torch.cuda.device_count()))
+        device_mib = sum(held) >> 20
+    with contextlib.suppress(OSError):  # the gang is ending
+        talk.peak(host_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10, device_mib=device_mib)
 
 
 def _flush() -> None:

@@ -16,27 +16,32 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-__all__ = ["lend_listener"]
+__all__ = ["watch_store"]
 
 _MODULE = "torch.distributed.rendezvous"
 
 
-def lend_listener(descriptor: int, *, port: int) -> None:
-    """Let torch's first store on ``port`` use this listening socket."""
+def watch_store(port: int, *, listener: int | None, met: Callable[[], None]) -> None:
+    """Look at torch's first store on ``port``: it takes the listening socket of rank 0, if this is rank 0.
+
+    ``met`` is called once the store is there, which is when every rank is.
+    """
     if (loaded := sys.modules.get(_MODULE)) is not None:
-        _wrap(loaded, descriptor, port)
+        _wrap(loaded, port, listener, met)
         return
-    sys.meta_path.insert(0, _Finder(lambda module: _wrap(module, descriptor, port)))
+    sys.meta_path.insert(0, _Finder(lambda module: _wrap(module, port, listener, met)))
 
 
-def _wrap(module: ModuleType, descriptor: int, port: int) -> None:
+def _wrap(module: ModuleType, port: int, listener: int | None, met: Callable[[], None]) -> None:
     plain: Callable[..., Any] = module.__dict__["TCPStore"]
-    lent = [descriptor]
+    first = [{"master_listen_fd": listener} if listener is not None else {}]
 
     def store(**options: Any) -> Any:
-        if lent and options["is_master"] and options["port"] == port:
-            return plain(**options, master_listen_fd=lent.pop())
-        return plain(**options)
+        if not first or options["port"] != port:
+            return plain(**options)
+        made = plain(**options, **first.pop())
+        met()
+        return made
 
     module.__dict__["TCPStore"] = store
 

@@ -28,7 +28,9 @@ from tritium.train.messages import (
     FromTask,
     Idle,
     Line,
+    Moment,
     Outcome,
+    Peak,
     Report,
     Share,
     Shared,
@@ -256,6 +258,10 @@ class Supervisor:
     def _take_word(self, word: Mapping[str, Any]) -> None:
         if "report" in word:
             self._say(Report(rank=self._rank, values=word["report"]))
+        elif "moment" in word:
+            self._say(Moment(rank=self._rank, name=word["moment"]))
+        elif "peak" in word:
+            self._say(Peak(rank=self._rank, **word["peak"]))
         elif "share" in word:
             self._say(Share(rank=self._rank, call=word["call"], payload=word["share"].encode()))
 

@@ -11,24 +11,24 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from multiprocessing import AuthenticationError
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tritium.assign.types import Request
+from tritium.assign.types import Member
 from tritium.spark.inventory import task_view
-from tritium.train.contract import base_environment, common_environment, contract_of
+from tritium.train.contract import Attempt, base_environment, common_environment, contract_of
 from tritium.train.frameworks import FRAMEWORKS
 from tritium.train.link import Link
 from tritium.train.messages import Again, AllGone, Gathered, Go, Gone, Hello, Here, Outcome, Refusal, Reserved
-from tritium.train.placing import Placed, place
+from tritium.train.placing import Asked, Placed, place
 from tritium.train.printed import log_folder
-from tritium.train.spool import spool
+from tritium.train.spool import SpoolFull, spool
 from tritium.train.supervise import Supervisor
 from tritium.train.wire import dial, listen
-from tritium_discovery import DeviceHeld, DiscoveryError, holds
+from tritium_discovery import DeviceHeld, DiscoveryError, Uuid, holds
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,14 +46,13 @@ class RankTask:
 
     meeting: tuple[str, int]
     key: bytes
-    gang: str
-    request: Request
-    policy: str
+    attempt: Attempt
+    asked: Asked
     framework: str
     function: bytes
     """The user's function and its keyword arguments, pickled."""
     has_data: bool
-    output: Path | None
+    spool_mib: int | None
     silence_s: float
     """Limit for silence on both ends of the connection to the driver."""
 
@@ -113,9 +112,9 @@ class _Seat:
         link = Link(wire, task=self.number, silence_s=self.task.silence_s)
         with contextlib.closing(link) as driver, self._listener() as listener:
             try:
-                rows = spool(batches, supervisor.folder / "shard.arrow")
+                rows = spool(batches, supervisor.folder / "shard.arrow", limit_mib=self.task.spool_mib)
                 settled = self._settle(driver, listener, rows)
-            except DiscoveryError as err:
+            except (DiscoveryError, SpoolFull) as err:
                 settled = Outcome(kind="refused", cause=str(err))
             except BaseException:
                 supervisor.abandon()
@@ -124,10 +123,12 @@ class _Seat:
                 supervisor.abandon()
                 self._leave(driver, settled)
                 return -1, None, None
-            rank = self._start(supervisor, settled, listener)
+            member = self._start(supervisor, settled, listener)
             outcome, value = supervisor.attend(driver, driver.send, task=self.number)
+            if outcome.failed:
+                outcome = replace(outcome, sick=self._sick(member.devices))
             self._leave(driver, outcome)
-        return rank, value, None
+        return member.rank, value, None
 
     def _settle(self, driver: Link, listener: socket.socket, rows: int) -> _Settled | Outcome:
         """Meet, place and hold until everybody has what it needs, or the gang is called off."""
@@ -137,7 +138,7 @@ class _Seat:
             gathered = driver.recv()
             if not isinstance(gathered, Gathered):
                 return Outcome(kind="stopped")
-            placed = place(gathered.hellos, self.task.request, self.task.policy)
+            placed = place(gathered.hellos, self.task.asked)
             hold = placed if isinstance(placed, Refusal) else self._hold(placed, hello.view.directory)
             driver.send(Reserved(task=self.number, refusal=hold if isinstance(hold, Refusal) else None))
             answer = driver.recv()
@@ -160,26 +161,25 @@ class _Seat:
 
     def _hold(self, placed: Placed, directory: Path) -> holds.Hold | Refusal:
         member = placed.member_of(self.number)
-        what = f"rank {member.rank} of {self.task.gang}, about to start"
+        what = f"rank {member.rank} of {self.task.attempt.gang}, about to start"
         try:
             return holds.take(member.devices, what=what, directory=directory)
         except DeviceHeld as err:
             return Refusal(reasons=(str(err),), waits=True)
 
-    def _start(self, supervisor: Supervisor, settled: _Settled, listener: socket.socket) -> int:
+    def _start(self, supervisor: Supervisor, settled: _Settled, listener: socket.socket) -> Member:
         placed, by_task = settled.placed, {hello.task: hello for hello in settled.hellos}
         hellos = [by_task[task] for task in placed.tasks]
         member = placed.member_of(self.number)
         contract = contract_of(
             placed.placement,
             member,
-            gang=self.task.gang,
+            attempt=self.task.attempt,
             devices=placed.devices,
             tasks=placed.tasks,
             rows=[hello.rows or 0 for hello in hellos] if self.task.has_data else None,
-            master=hellos[0].address,
+            addresses=[hello.address for hello in hellos],
             cpus=by_task[self.number].cpus,
-            output=self.task.output,
         )
         environment = {
             **base_environment(os.environ),
@@ -191,7 +191,20 @@ class _Seat:
             supervisor.start(contract, environment, [listener.fileno(), *hold.filenos])
         # From here on rank 0 alone has the port, and may open it anew once its store is closed.
         listener.close()
-        return member.rank
+        return member
+
+    def _sick(self, devices: Sequence[Uuid]) -> Mapping[Uuid, str]:
+        """Look whether a rank failed because its devices did."""
+        try:
+            view = task_view(self.addresses, environ=os.environ)
+        except DiscoveryError as err:
+            return dict.fromkeys(devices, str(err))
+        found = {device.uuid: device for device in view.inventory.devices}
+        return {
+            uuid: "; ".join(found[uuid].troubles) if uuid in found else "it is not there any more"
+            for uuid in devices
+            if uuid not in found or not found[uuid].healthy
+        }
 
     def _leave(self, driver: Link, outcome: Outcome) -> None:
         """Say how it ended and stay until every rank is gone."""
@@ -202,4 +215,4 @@ class _Seat:
 
     def _listener(self) -> socket.socket:
         """Hold a port from now on: if this task becomes rank 0, it is the gang's rendezvous."""
-        return listen(self.host, 0, backlog=self.task.request.members)
+        return listen(self.host, 0, backlog=self.task.asked.request.members)

@@ -28,6 +28,6 @@ def environment(contract: Contract) -> Mapping[str, str]:
         "ROLE_WORLD_SIZE": str(contract.size),
         "MASTER_ADDR": host,
         "MASTER_PORT": str(port),
-        "TORCHELASTIC_RUN_ID": f"{contract.gang}-{contract.attempt}",
+        "TORCHELASTIC_RUN_ID": f"{contract.attempt.gang}-{contract.attempt.number}",
         "CUDA_VISIBLE_DEVICES": ",".join(contract.visible),
     }

@@ -1,8 +1,7 @@
 """A content-addressed store on a local path: immutable objects, and pointers to them.
 
 An object is a tree of files and its name is their hash, so it can be checked at any time and written
-twice without harm. A pointer moves by one write, on condition that nobody moved it meanwhile; that is
-all that an object store with conditional puts offers too, where a rename would not be atomic.
+twice without harm.
 """
 
 from __future__ import annotations
@@ -14,12 +13,17 @@ from pathlib import Path
 from typing import NewType
 
 from tritium.errors import CannotPublish
-from tritium.pipeline.disk import Disk
+from tritium.store.disk import Disk
+from tritium.store.pointer import Pointer
 
-__all__ = ["ObjectId", "Store", "hash_of"]
+__all__ = ["Damaged", "ObjectId", "Store", "hash_of"]
 
 ObjectId = NewType("ObjectId", str)
 """SHA-256 of an object's files and their names, in hexadecimal."""
+
+
+class Damaged(CannotPublish):
+    """An object is not what was put under its name, or is not there any more."""
 
 
 def hash_of(tree: Path) -> ObjectId:
@@ -67,12 +71,29 @@ class Store:
             shutil.rmtree(incoming, ignore_errors=True)
         return name
 
+    def fetch(self, name: ObjectId, *, into: Path) -> Path:  # noqa: ARG002  a store elsewhere copies it there
+        """Return a folder with the object's files, which must not be changed.
+
+        Raises:
+            Damaged: it is not whole.
+        """
+        if not self.whole(name):
+            raise Damaged(f"object {name} of the store {self._root} is not whole")
+        return self.path(name)
+
+    def objects(self) -> list[ObjectId]:
+        """List all objects, whole or not."""
+        folder = self._root / "objects"
+        return [ObjectId(path.name) for path in folder.iterdir()] if folder.is_dir() else []
+
+    def drop(self, name: ObjectId) -> None:
+        """Remove an object that nothing points to any more."""
+        shutil.rmtree(self.path(name), ignore_errors=True)
+
     def target(self, pointer: str) -> ObjectId | None:
         """Return what a pointer points to, ``None`` if it was never set."""
-        try:
-            return ObjectId((self._root / "pointers" / pointer).read_text().strip())
-        except FileNotFoundError:
-            return None
+        _, content = Pointer(self, pointer).read()
+        return ObjectId(content.decode()) if content is not None else None
 
     def point(self, pointer: str, name: ObjectId, *, expected: ObjectId | None) -> None:
         """Move a pointer from ``expected`` to an object; without a change if it is there already.
@@ -80,15 +101,32 @@ class Store:
         Raises:
             CannotPublish: the object is not whole, or the pointer is not where it was expected.
         """
-        now = self.target(pointer)
+        number, content = Pointer(self, pointer).read()
+        now = content.decode() if content is not None else None
         if now == name:
             return
-        if now != expected:
-            raise CannotPublish(f"the pointer {pointer} was moved by somebody else: {now}, not {expected}")
-        if not self.whole(name):
+        if now == expected and not self.whole(name):
             raise CannotPublish(f"the pointer {pointer} cannot be moved: object {name} is not whole")
-        self._disk.write(self._root / "pointers" / pointer, f"{name}\n".encode())
+        if now != expected or not Pointer(self, pointer).move(name.encode(), after=number):
+            raise CannotPublish(f"the pointer {pointer} was moved by somebody else: {now}, not {expected}")
+
+    def entries(self, pointer: str) -> list[int]:
+        """See `Entries.entries`."""
+        folder = self._root / "pointers" / pointer
+        # What begins with a dot was not written whole.
+        return [int(path.name) for path in folder.glob("[0-9]*")]
+
+    def read(self, pointer: str, number: int) -> bytes:
+        """See `Entries.read`."""
+        return self._entry(pointer, number).read_bytes()
+
+    def append(self, pointer: str, number: int, content: bytes) -> bool:
+        """See `Entries.append`."""
+        return self._disk.create(self._entry(pointer, number), content)
 
     def sweep(self) -> None:
         """Remove what a killed run left half copied; only while no other run uses the store."""
         shutil.rmtree(self._root / "incoming", ignore_errors=True)
+
+    def _entry(self, pointer: str, number: int) -> Path:
+        return self._root / "pointers" / pointer / f"{number:08}"

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tritium.errors import CannotPublish
-from tritium.pipeline.disk import LocalDisk
-from tritium.pipeline.store import ObjectId, Store, hash_of
+from tritium.store.disk import LocalDisk
+from tritium.store.objects import ObjectId, Store, hash_of
 
 NAMES = st.sampled_from(["model.pt", "metrics.json", "deep/weights.bin", "deep/er/vocab.txt"])
 TREES = st.dictionaries(NAMES, st.binary(max_size=8), min_size=1)

@@ -1,4 +1,4 @@
-"""The edge to the local disk: the three writes that whatever must survive a crash is made of."""
+"""The edge to the local disk: the four writes that whatever must survive a crash is made of."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ class Disk(Protocol):
 
     def write(self, path: Path, content: bytes) -> None:
         """Put a file in place of the one that may be there."""
+
+    def create(self, path: Path, content: bytes) -> bool:
+        """Make a new file; returns False, and changes nothing, if there is one of that name."""
 
     def move(self, tree: Path, target: Path) -> None:
         """Give a folder, all of it, its final name.
@@ -38,6 +41,22 @@ class LocalDisk:
         _flush(partial)
         partial.rename(path)
         _flush(path.parent)
+
+    def create(self, path: Path, content: bytes) -> bool:
+        """See `Disk.create`."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = _beside(path)
+        try:
+            partial.write_bytes(content)
+            _flush(partial)
+            # Unlike a rename, a link never takes the place of what is there.
+            path.hardlink_to(partial)
+        except FileExistsError:
+            return False
+        finally:
+            partial.unlink(missing_ok=True)
+        _flush(path.parent)
+        return True
 
     def move(self, tree: Path, target: Path) -> None:
         """See `Disk.move`."""

@@ -1,0 +1,1 @@
+"""What must outlive a process: immutable objects, and pointers to them that move in one write."""
