@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,10 @@ from pyspark import cloudpickle
 from pyspark.sql import DataFrame, SparkSession
 
 import tritium
+from rigs.processes import eventually
 from rigs.uses import assert_never_shared
 from tritium.errors import BadSpec, ModelFailed, Unplaceable
-from tritium.infer import failures, read_reports
+from tritium.infer import TaskReport, failures, read_reports
 from tritium_discovery import claims, holds
 
 pytestmark = pytest.mark.spark
@@ -97,7 +100,7 @@ def test_several_outputs_are_typed_by_their_declaration(spark: SparkSession) -> 
     assert [tuple(row) for row in out.collect()] == [(n, 1, [0.25, 0.75], "yes", None) for n in range(3)]
 
 
-def test_the_model_is_loaded_once_per_task_with_its_path_and_not_for_nothing(
+def test_the_model_is_loaded_with_its_path_and_not_for_tasks_without_rows(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     def load(_: Any, path: Path) -> Any:
@@ -108,9 +111,25 @@ def test_the_model_is_loaded_once_per_task_with_its_path_and_not_for_nothing(
     rows = spark.range(0, 3, 1, 6)
     assert [len(part) for part in rows.rdd.glom().collect()].count(0) == 3
 
-    tritium.predict(rows, model=load, model_path=tmp_path, batch_size=1).collect()
+    tritium.predict(rows, model=load, model_path=tmp_path, batch_size=1, report=tmp_path / "report").collect()
 
-    assert (tmp_path / "loads").read_text() == "xxx"
+    reports = read_reports(tmp_path / "report")
+    assert len(reports) == 3
+    assert len((tmp_path / "loads").read_text()) == len({report.owner for report in reports})
+
+
+def test_one_model_serves_all_queries_of_a_session_and_all_tasks_of_an_executor(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    def load(device: Any) -> Any:
+        (tmp_path / f"{device.uuid}-{time.time_ns()}").touch()
+        return lambda batch: batch["id"]
+
+    for _ in range(2):
+        rows = tritium.predict(spark.range(0, 1000, 1, 24), model=load, gpu=4).collect()
+        assert [row.prediction for row in rows] == list(range(1000))
+
+    assert len(list(tmp_path.iterdir())) == 2, "one for the four devices of each executor"
 
 
 def test_the_report_says_which_task_used_which_device_and_how_fast(
@@ -119,7 +138,7 @@ def test_the_report_says_which_task_used_which_device_and_how_fast(
     rows = spark.range(0, 100, 1, 4)
 
     used = {row.prediction for row in tritium.predict(
-        rows, model=slowly, output="prediction string", report=tmp_path / "report"
+        rows, model=slowly, output="prediction string", report=tmp_path / "report", keep_s=0
     ).collect()}  # fmt: skip
 
     reports = read_reports(tmp_path / "report")
@@ -129,30 +148,48 @@ def test_the_report_says_which_task_used_which_device_and_how_fast(
     assert all(1 <= report.predict_s <= report.seconds for report in reports)
     assert all(0 < report.rows_per_s <= 25 for report in reports)
     assert {report.executor for report in reports} <= {"executor 0", "executor 1"}
-    assert not holds.held(state)
+    eventually(lambda: not holds.held(state), limit_s=30)
 
 
-def test_a_killed_worker_frees_its_device_and_the_task_is_done_again(
-    spark: SparkSession, tmp_path: Path, state: Path
+@pytest.mark.parametrize("who", ["owner", "task"])
+def test_a_killed_owner_or_task_costs_no_row_and_no_device(
+    spark: SparkSession, tmp_path: Path, state: Path, who: str
 ) -> None:
-    def load(_: Any) -> Any:
+    def die_once(me: str) -> None:
         import os
         import signal
 
+        if me == who and not (tmp_path / "killed").exists():
+            (tmp_path / "killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def load(_: Any) -> Any:
         def predict(batch: Mapping[str, Any]) -> Any:
-            if not (tmp_path / "killed").exists():
-                (tmp_path / "killed").touch()
-                os.kill(os.getpid(), signal.SIGKILL)
+            die_once("owner")
             return batch["id"]
 
         return predict
 
-    out = tritium.predict(spark.range(0, 100, 1, 2), model=load, batch_size=10, report=tmp_path / "report")
+    def preprocess(batch: Mapping[str, Any]) -> Mapping[str, Any]:
+        die_once("task")
+        return batch
+
+    options = {"preprocess": preprocess, "batch_size": 10, "report": tmp_path / "report", "keep_s": 0}
+    out = tritium.predict(spark.range(0, 100, 1, 2), model=load, **options)  # type: ignore[arg-type]  # as named
 
     assert [row.prediction for row in out.collect()] == list(range(100))
     assert (tmp_path / "killed").exists()
     assert len(read_reports(tmp_path / "report")) == 2
-    assert not holds.held(state)
+    eventually(lambda: not holds.held(state), limit_s=30)
+
+
+def owned_by(reports: Iterable[TaskReport]) -> Iterator[tuple[str, float, float]]:
+    """When each owner was at work on which device: from the first of its tasks to the last."""
+    for (device, _), tasks in groupby(
+        sorted(reports, key=attrgetter("device", "owner")), key=attrgetter("device", "owner")
+    ):
+        spans = [(task.began, task.began + task.load_s + task.seconds) for task in tasks]
+        yield device, min(began for began, _ in spans), max(ended for _, ended in spans)
 
 
 def test_two_jobs_at_the_same_time_never_hold_the_same_device(
@@ -170,7 +207,7 @@ def test_two_jobs_at_the_same_time_never_hold_the_same_device(
 
     reports = [report for name in ("a", "b") for report in read_reports(tmp_path / name)]
     assert len(reports) == 16
-    assert_never_shared((r.device, r.began, r.began + r.load_s + r.seconds) for r in reports)
+    assert_never_shared(owned_by(reports))
     owned = {device.uuid for claim in claims.live(state) for device in claim.devices}
     assert {report.device for report in reports} <= owned
 
@@ -260,13 +297,14 @@ def test_a_device_that_will_not_do_is_refused_with_its_numbers(spark: SparkSessi
 def test_all_wrong_arguments_are_named_at_once(spark: SparkSession) -> None:
     with pytest.raises(BadSpec) as caught:
         tritium.predict(
-            spark.range(3), model=double, input=["x"], output="id int", batch_size=0, policy="best"
+            spark.range(3), model=double, input=["x"], output="id int", batch_size=0, policy="best", gpu=-1
         )
 
     assert str(caught.value).splitlines() == [
         "predict: input: there is no column 'x'; there are id",
         "predict: output: there is a column 'id' already; drop it or choose another name",
         "predict: batch_size: expected an integer >= 1, got 0",
+        "predict: gpu: expected an integer >= 0, got -1",
         "predict: policy: 'best' is unknown; there are packed, spread",
     ]
 
@@ -283,18 +321,36 @@ def test_a_declaration_without_columns_is_refused(spark: SparkSession, output: s
         tritium.predict(spark.range(3), model=double, output=output)
 
 
-def test_a_reused_worker_whose_cuda_is_in_use_gets_the_device_that_it_knows(spark: SparkSession) -> None:
+def test_rows_that_fail_are_put_aside_and_the_job_goes_on(spark: SparkSession) -> None:
+    def load(_: Any) -> Any:
+        def predict(batch: Mapping[str, Any]) -> Any:
+            if (batch["x"] == 13).any():
+                raise ValueError("thirteen is unlucky")
+            return batch["x"]
+
+        return predict
+
+    rows = spark.range(0, 100, 1, 2).selectExpr("id", "if(id = 50, null, double(id)) as x")
+    out = tritium.predict(rows, model=load, input=["x"], on_error="quarantine", batch_size=32)
+
+    assert out.schema["error"].dataType.simpleString() == "struct<step:string,type:string,message:string>"
+    got = out.collect()
+    assert [row.prediction for row in got] == [None if n in (13, 50) else n for n in range(100)]
+    assert {row.id: row.error.step for row in got if row.error} == {13: "predict", 50: "decode"}
+    assert got[13].error.message == "thirteen is unlucky"
+
+
+def test_a_model_that_fails_on_everything_fails_the_job_whatever_is_said(spark: SparkSession) -> None:
+    with pytest.raises(ModelFailed, match="predict failed: KeyError"), failures():
+        tritium.predict(spark.range(1000), model=fails_to_predict, on_error="quarantine").collect()
+
+
+def test_without_devices_it_runs_on_the_cpu(spark: SparkSession, tmp_path: Path) -> None:
     def load(device: Any) -> Any:
-        import os
-        import types
+        assert device is None
+        return lambda batch: batch["id"] + 1
 
-        # As torch does: CUDA looks at its variables when it is first used, and never again.
-        fake: Any = sys.modules.setdefault("torch", types.ModuleType("torch"))
-        if not hasattr(fake, "seen"):
-            fake.cuda = types.SimpleNamespace(is_initialized=lambda: True)
-            fake.seen = os.environ["CUDA_VISIBLE_DEVICES"]
-        return lambda batch: np.full(len(batch["id"]), fake.seen == device.uuid)
+    out = tritium.predict(spark.range(100), model=load, gpu=0, report=tmp_path)
 
-    for _ in range(3):
-        rows = tritium.predict(spark.range(0, 8, 1, 8), model=load, output="right boolean").collect()
-        assert all(row.right for row in rows)
+    assert [row.prediction for row in out.collect()] == list(range(1, 101))
+    assert {report.device for report in read_reports(tmp_path)} == {None}

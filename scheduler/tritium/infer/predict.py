@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tritium.assign import POLICIES
 from tritium.assign.types import Request
 from tritium.errors import BadSpec
+from tritium.infer.extend import ERROR
+from tritium.infer.identity import digest
 from tritium.infer.task import InferenceTask
-from tritium.spark.profile import resource_profile
+from tritium.spark.profile import feeder_profile
 from tritium.spark.scan import reading
 from tritium.spark.splits import BySpark
 from tritium.spark.splits_read import map_rows
@@ -32,34 +34,51 @@ def predict(
     keep: Sequence[str] | None = None,
     splits: bool = True,
     batch_size: int = 256,
+    gpu: int = 1,
+    preprocess: Callable[..., Any] | None = None,
+    on_error: Literal["fail", "quarantine"] = "fail",
+    error: str = "error",
+    ahead: int = 3,
     min_memory_mib: int = 0,
     product: str | None = None,
     policy: str = "packed",
     wait_s: float = 60.0,
+    keep_s: float = 300.0,
     model_path: Path | None = None,
     report: Path | None = None,
 ) -> DataFrame:
     """Add a model's predictions to a batch or a streaming DataFrame: its rows stay, in their order.
 
-    Every task with rows holds one device for its length, chosen by the assigner among those of its
-    executor, and calls ``model(device)`` once, or ``model(device, model_path)``: it returns a function
-    from ``{column: array}`` to ``{output column: array}``, or to one array if there is one output column.
-    Inside both CUDA sees that device only, as ``cuda:0``. Arrays are as ``tritium.columns`` describes:
-    numbers 1-D, lists of equal length 2-D, read-only.
+    The model is loaded once per device, by a process of its own that the executor's tasks feed and that
+    outlives them: it calls ``model(device)`` once, or ``model(device, model_path)``, which returns a
+    function from ``{column: array}`` to ``{output column: array}``, or to one array if there is one output
+    column. Inside both CUDA sees that device only, as ``cuda:0``. Arrays are as ``tritium.columns``
+    describes: numbers 1-D, lists of equal length 2-D, read-only, and valid until the function returns. An
+    answer may be an array, a list or a tensor, on a device or not, of as many rows. A batch that the
+    device's memory does not hold is cut in half, and so are those after it.
 
     Args:
         df: the rows; its partitions become the tasks.
-        model: loads the model onto a `Device`.
+        model: loads the model onto a `Device`; onto a tuple of them if ``gpu`` is more than 1, and onto
+            ``None`` if it is 0.
         input: columns that the model gets; ``None``: all.
         output: names and types of the new columns, e.g. ``"label int, scores array<float>"``.
         keep: columns that stay beside the new ones; ``None``: all. Others that are no input are not read.
         splits: let tasks read Parquet and Delta files themselves where the plan is a plain scan, as they are
             when this is called; `reading` says whether it is, and why not.
         batch_size: rows per call, across the batches that Spark delivers; the last call may have fewer.
+        gpu: devices of one copy of the model; 0 runs it on the CPU, one copy for each task at a time.
+        preprocess: called in the tasks, on the CPU and ahead of the model, with what the model would get:
+            it returns the columns that the model gets instead, of as many rows.
+        on_error: ``quarantine`` finds the rows of a failing batch that are to blame; they get nulls, and
+            what went wrong in one more column. A model that fails on everything fails the job anyhow.
+        error: the name of that column, of type ``struct<step,type,message>``.
+        ahead: batches per task that may be on their way to the model and back.
         min_memory_mib: memory that a device must have.
         product: part of the product name that a device must carry, e.g. ``A100``.
         policy: how the assigner chooses: a name in ``tritium.assign.POLICIES``.
         wait_s: how long a task waits for a device that somebody still holds.
+        keep_s: how long a model stays loaded when no task feeds it.
         model_path: where the model's files are, for every executor.
         report: a folder that driver and executors share, for `read_reports` after the run.
 
@@ -67,32 +86,51 @@ def predict(
         BadSpec: an argument is wrong; all wrong ones are named. What goes wrong in tasks shows when the
             result is used: inside a block of `failures` it is one clear error.
     """
+    from pyspark.cloudpickle import dumps
+    from pyspark.sql.types import StructField, StructType
+
     names = tuple(df.columns if input is None else input)
     kept = tuple(df.columns if keep is None else keep)
     added, problems = _fields(output)
-    problems += _problems(df, {"input": names, "keep": kept}, added, batch_size=batch_size, policy=policy)
+    quarantine = on_error == "quarantine"
+    failing = [StructField(error, StructType.fromDDL(ERROR))] if quarantine else []
+    new = StructType([*added.fields, *failing])
+    problems += _problems(df, {"input": names, "keep": kept}, new)
+    problems += _choices(
+        on_error, policy, at_least={"batch_size": (batch_size, 1), "ahead": (ahead, 1), "gpu": (gpu, 0)}
+    )
     if problems:
         raise BadSpec("predict", problems)
     if report is not None:
         report.mkdir(parents=True, exist_ok=True)
-    from pyspark.sql.types import StructType
-
+    load = dumps((model, () if model_path is None else (model_path,)))
+    typed = tuple((field.name, _arrow_type(df, field.dataType)) for field in new.fields)
+    request = None
+    if gpu:
+        request = Request(
+            members=1, devices_each=gpu, kind="replicas", min_memory_mib=min_memory_mib, product=product
+        )
     task = InferenceTask(
-        model=model,
-        model_path=model_path,
+        load=load,
+        model=digest(load, added.simpleString(), on_error, request, keep_s),
+        preprocess=preprocess,
         input=names,
         kept=kept,
-        output=tuple((field.name, _arrow_type(df, field.dataType)) for field in added.fields),
+        output=typed[: len(added.fields)],
+        error=typed[-1] if quarantine else None,
         batch_size=batch_size,
-        request=Request(members=1, kind="replicas", min_memory_mib=min_memory_mib, product=product),
+        ahead=ahead,
+        request=request,
         policy=policy,
         wait_s=wait_s,
+        keep_s=keep_s,
         report=report,
     )
-    schema = StructType([*(df.schema[name] for name in kept), *added.fields])
+    schema = StructType([*(df.schema[name] for name in kept), *new.fields])
     rows = df if keep is None else df.select([_quoted(name) for name in dict.fromkeys((*kept, *names))])
     how = reading(rows) if splits else BySpark(why="splits=False")
-    return map_rows(rows, task, schema, reading=how, profile=resource_profile(df.sparkSession, gpus=1))
+    profile = feeder_profile(df.sparkSession) if gpu else None
+    return map_rows(rows, task, schema, reading=how, profile=profile)
 
 
 def _quoted(name: str) -> str:
@@ -115,9 +153,7 @@ def _fields(output: str) -> tuple[StructType, list[str]]:
     return fields, []
 
 
-def _problems(
-    df: DataFrame, named: Mapping[str, Sequence[str]], added: StructType, *, batch_size: int, policy: str
-) -> list[str]:
+def _problems(df: DataFrame, named: Mapping[str, Sequence[str]], added: StructType) -> list[str]:
     known = ", ".join(df.columns)
     problems = [
         f"{argument}: there is no column {name!r}; there are {known}"
@@ -130,10 +166,19 @@ def _problems(
         for name in added.names
         if name in named["keep"]
     ]
-    if batch_size < 1:
-        problems.append(f"batch_size: expected an integer >= 1, got {batch_size!r}")
+    return problems
+
+
+def _choices(on_error: str, policy: str, *, at_least: Mapping[str, tuple[int, int]]) -> list[str]:
+    problems = [
+        f"{name}: expected an integer >= {least}, got {value!r}"
+        for name, (value, least) in at_least.items()
+        if value < least
+    ]
     if policy not in POLICIES:
         problems.append(f"policy: {policy!r} is unknown; there are {', '.join(sorted(POLICIES))}")
+    if on_error not in ("fail", "quarantine"):
+        problems.append(f"on_error: expected fail or quarantine, got {on_error!r}")
     return problems
 
 

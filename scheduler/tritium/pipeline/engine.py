@@ -104,7 +104,9 @@ class SparkEngine:
                 task=report.task,
                 host=report.host,
                 executor=report.executor,
-                devices=(DeviceUse(uuid=report.device, product=report.product),),
+                devices=()
+                if report.device is None
+                else (DeviceUse(uuid=report.device, product=report.product),),
                 rows=report.rows,
                 began=report.began,
                 load_s=report.load_s,

@@ -26,7 +26,7 @@ from tritium_discovery import Device, DeviceHeld, Hold, Uuid, holds
 if TYPE_CHECKING:
     from pyspark import TaskContext
 
-__all__ = ["devices", "hold"]
+__all__ = ["devices", "hold", "take"]
 
 _POLL_S = 0.1
 
@@ -78,7 +78,7 @@ def hold(
     view = task_view(addresses, environ=os.environ)
     if bound:
         view = replace(view, pool=tuple(uuid for uuid in view.pool if uuid in bound))
-    while isinstance(taken := _take(view, request, policy, what), str):
+    while isinstance(taken := take(view, request, policy, what=what), str):
         if time.monotonic() > give_up_at:
             raise CannotHold(f"{what} waited {wait_s:.0f} s for a device: {taken}")
         time.sleep(_POLL_S)
@@ -92,17 +92,18 @@ def hold(
             _cuda.remember(taken.uuids)
 
 
-def _take(view: TaskView, request: Request, policy: str, what: str) -> Hold | str:
+def take(view: TaskView, request: Request, policy: str, *, what: str, note: str | None = None) -> Hold | str:
     """Take the devices that the assigner chooses, or say who has them.
 
     Choosing needs no lock: taking is one step for the host, and whoever comes second chooses again.
+    ``note`` is what the holder is called, if it is not the one who asks.
     """
     decision = assign(snapshot_of([view]), request, policy)
     match decision:
         case Assigned():
             member: Member = decision.placement.members[0]
             try:
-                return holds.take(member.devices, what=what, directory=view.directory)
+                return holds.take(member.devices, what=note or what, directory=view.directory)
             except DeviceHeld as err:
                 return str(err)
         case Unassignable():

@@ -30,7 +30,7 @@ from tritium_discovery import (
 from tritium_discovery.process import nearest_jvm
 from tritium_discovery.spark import command_line
 
-__all__ = ["EXACT", "TaskView", "refreshed", "snapshot_of", "task_view"]
+__all__ = ["EXACT", "TaskView", "executor_name", "refreshed", "snapshot_of", "task_view"]
 
 EXACT = "TRITIUM_ADDRESSES"
 """Set to ``exact`` in the executors (``spark.executorEnv.TRITIUM_ADDRESSES``), tasks keep to the very
@@ -66,7 +66,7 @@ def task_view(addresses: Sequence[str] | None, *, environ: Mapping[str, str]) ->
     settings = Settings.from_env(_as_the_executor(environ, jvm))
     inventory, directory = discover(settings), state_directory(settings)
     words = command_line(jvm.pid) if jvm is not None else ()
-    pool_name = f"executor {_argument(words, '--executor-id')}" if "--executor-id" in words else _DRIVER
+    pool_name = executor_name(words)
     if addresses is not None and environ.get(EXACT) == "exact":
         pool = _resolve(addresses, directory, inventory)
         pool_name += f", addresses {','.join(addresses)}"
@@ -80,6 +80,15 @@ def task_view(addresses: Sequence[str] | None, *, environ: Mapping[str, str]) ->
         held=_held(pool, directory),
         directory=directory,
     )
+
+
+def executor_name(words: Sequence[str]) -> str:
+    """Name an executor after its JVM's command line.
+
+    >>> executor_name(["java", "--executor-id", "1"]), executor_name(["java"])
+    ('executor 1', 'driver')
+    """
+    return f"executor {_argument(words, '--executor-id')}" if "--executor-id" in words else _DRIVER
 
 
 def refreshed(view: TaskView) -> TaskView:

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pyspark.resource import ResourceProfile
     from pyspark.sql import SparkSession
 
-__all__ = ["resource_profile"]
+__all__ = ["feeder_profile", "resource_profile"]
 
 _EXECUTOR_AMOUNT = "spark.executor.resource.gpu.amount"
+_EXECUTOR_CORES = "spark.executor.cores"
+_LOCAL_CLUSTER = re.compile(r"local-cluster\[\d+,(\d+),\d+\]")
+_FEEDERS = 16
+"""Tasks per device where nobody knows the executors' cores, which then are the only limit."""
+
+
+def feeder_profile(spark: SparkSession) -> ResourceProfile | None:
+    """Return the profile of tasks that feed devices together: each asks for a part of one.
+
+    So Spark lets no task feed a device that it has given to a gang, and no gang have one that is fed.
+    """
+    gpus = _gpus(spark)
+    cores = spark.conf.get(_EXECUTOR_CORES, "") or _local_cores(spark.conf.get("spark.master", "") or "")
+    feeders = math.ceil(int(cores) / gpus) if cores and gpus else _FEEDERS
+    return _profile(1 / feeders) if gpus else None
 
 
 def resource_profile(spark: SparkSession, *, gpus: int) -> ResourceProfile | None:
@@ -20,8 +37,19 @@ def resource_profile(spark: SparkSession, *, gpus: int) -> ResourceProfile | Non
     (``spark.executor.resource.gpu.amount`` is not set, as in ``local[N]``). It is a task profile: the
     executors stay as they are (SPARK-39853), so it works without dynamic allocation.
     """
-    if not gpus or int(spark.conf.get(_EXECUTOR_AMOUNT, "0") or 0) < 1:
-        return None
+    return _profile(gpus) if gpus and _gpus(spark) else None
+
+
+def _gpus(spark: SparkSession) -> int:
+    return int(spark.conf.get(_EXECUTOR_AMOUNT, "0") or 0)
+
+
+def _local_cores(master: str) -> str:
+    match = _LOCAL_CLUSTER.fullmatch(master)
+    return match[1] if match is not None else ""
+
+
+def _profile(amount: float) -> ResourceProfile:
     from pyspark.resource import ResourceProfileBuilder, TaskResourceRequests
 
-    return ResourceProfileBuilder().require(TaskResourceRequests().cpus(1).resource("gpu", gpus)).build
+    return ResourceProfileBuilder().require(TaskResourceRequests().cpus(1).resource("gpu", amount)).build

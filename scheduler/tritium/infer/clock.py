@@ -1,0 +1,101 @@
+"""Edge to the clock: where the time of one inference task goes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from tritium.infer.extend import Extend
+from tritium.infer.feeder import Answered, Feeder
+from tritium.infer.prepare import Prepare
+from tritium.infer.report import TaskReport
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Clock"]
+
+
+class Clock:
+    """Adds up the seconds of one task, by what it did in them."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._wait_s = self._queue_s = self._predict_s = self._encode_s = self._copy_s = self._write_s = 0.0
+        self._rows = self._bad = self._batches = self._largest = self._queued = 0
+        self._busy: tuple[tuple[float, float], tuple[float, float]] | None = None
+
+    def start(self, feeder: Feeder) -> None:
+        """Begin: the task has a place at an owner."""
+        self._feeder = feeder
+        self._began, self._started = time.time(), time.monotonic()
+
+    def reading(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Measure how long batches are waited for."""
+        waiting = iter(batches)
+        while True:
+            began = time.monotonic()
+            batch = next(waiting, None)
+            self._wait_s += time.monotonic() - began
+            if batch is None:
+                return
+            yield batch
+
+    def encoding(self, extend: Extend, answered: Answered) -> pa.RecordBatch:
+        """Measure how long columns are made of an answer, and take in what the owner says of it."""
+        began = time.monotonic()
+        batch = extend.extended(answered)
+        self._handed = time.monotonic()
+        self._encode_s += self._handed - began
+        self._rows += batch.num_rows
+        self._batches += 1
+        self._largest = max(self._largest, batch.num_rows)
+        self._bad += len(answered.fed.bad)
+        if (said := answered.said) is not None:
+            self._bad += len(answered.answer.bad) if answered.answer is not None else 0
+            self._queue_s += said.queued_s
+            self._predict_s += said.predict_s
+            self._copy_s += said.copy_s
+            self._queued += said.waiting
+            first = self._busy[0] if self._busy is not None else (said.busy_s, said.at)
+            self._busy = first, (said.busy_s, said.at)
+        return batch
+
+    def written(self) -> None:
+        """Note that Spark has taken the batch."""
+        self._write_s += time.monotonic() - self._handed
+
+    def report(self, prepare: Prepare) -> TaskReport:
+        """Say what was done up to now."""
+        feeder = self._feeder
+        devices = feeder.owner.devices
+        first, last = self._busy or ((0.0, 0.0), (0.0, 0.0))
+        return TaskReport(
+            task=self.number,
+            host=feeder.owner.host,
+            executor=feeder.owner.executor,
+            device=devices[0].uuid if devices else None,
+            product=devices[0].product if devices else "",
+            pid=os.getpid(),
+            owner=feeder.owner.pid,
+            rows=self._rows,
+            bad=self._bad,
+            batches=self._batches,
+            largest=self._largest,
+            began=self._began,
+            load_s=feeder.load_s,
+            seconds=time.monotonic() - self._started - feeder.load_s,
+            wait_s=self._wait_s,
+            decode_s=prepare.decode_s,
+            preprocess_s=prepare.preprocess_s,
+            copy_s=self._copy_s + feeder.copy_s,
+            full_s=feeder.full_s,
+            queue_s=self._queue_s,
+            queued=self._queued / max(self._batches, 1),
+            predict_s=self._predict_s,
+            encode_s=self._encode_s,
+            write_s=self._write_s,
+            busy=(first[0], last[0], first[1], last[1]),
+        )

@@ -1,0 +1,103 @@
+"""Decides what comes out for a batch: its own columns, the model's answers, and what was wrong with a row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tritium.columns import to_arrow
+from tritium.infer.failure import Failure
+from tritium.infer.feeder import Answered
+from tritium.infer.parts import Bad, Sizes, Trust, in_parts, rows_left
+from tritium.infer.serving import cut
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["ERROR", "Extend"]
+
+ERROR = "step string, type string, message string"
+"""Fields of the column that says what was wrong with a row, null if nothing was."""
+
+
+class Extend:
+    """The step behind the model, of one task."""
+
+    def __init__(
+        self,
+        kept: tuple[str, ...],
+        output: tuple[tuple[str, pa.DataType], ...],
+        error: tuple[str, pa.DataType] | None,
+    ) -> None:
+        self._kept, self._output, self._error = kept, output, error
+        self._trust = Trust() if error is not None else None
+
+    def extended(self, answered: Answered) -> pa.RecordBatch:
+        """Return the batch with the new columns behind its own.
+
+        Raises:
+            Failure: the model's answers do not fit the declared types.
+        """
+        import pyarrow as pa
+
+        batch, fed = answered.fed.batch, answered.fed
+        left = rows_left(batch.num_rows, fed.bad)
+        bad = [*fed.bad]
+        columns: list[pa.Array] = [pa.nulls(0, kind) for _, kind in self._output]
+        if answered.answer is not None:
+            bad += [_at(left, one) for one in answered.answer.bad]
+            left = rows_left(batch.num_rows, bad)
+            columns, unfit = self._encoded(answered.answer.values, len(left))
+            bad += [_at(left, one) for one in unfit]
+        if bad:
+            columns = _spread(columns, rows_left(batch.num_rows, bad), batch.num_rows)
+        if self._error is not None:
+            columns.append(_errors(bad, batch.num_rows, self._error[1]))
+        added = [name for name, _ in self._output] + ([self._error[0]] if self._error is not None else [])
+        kept = [batch.column(name) for name in self._kept]
+        return pa.RecordBatch.from_arrays([*kept, *columns], names=[*self._kept, *added])
+
+    def _encoded(self, values: Any, rows: int) -> tuple[list[pa.Array], list[Bad]]:
+        import pyarrow as pa
+
+        def attempt(begin: int, end: int) -> list[pa.Array]:
+            part = values if end - begin == rows else cut(values, slice(begin, end))
+            return [to_arrow(part[name], kind, name=name) for name, kind in self._output]
+
+        if not rows:
+            return [pa.nulls(0, kind) for _, kind in self._output], []
+        try:
+            parts, bad = in_parts(rows, attempt, sizes=Sizes(), trust=self._trust, step="encode")
+        except Exception as err:
+            raise Failure.of("predict returned what does not fit", err) from err
+        if len(parts) == 1:
+            return parts[0].value, bad
+        merged = zip(*(part.value for part in parts), strict=True)
+        return [pa.concat_arrays(list(pieces)) for pieces in merged], bad
+
+
+def _at(left: Sequence[int], one: Bad) -> Bad:
+    """Give a row, which was numbered among those that were left, its place in the batch."""
+    return Bad(row=left[one.row], step=one.step, kind=one.kind, message=one.message)
+
+
+def _spread(columns: Sequence[pa.Array], rows: Sequence[int], total: int) -> list[pa.Array]:
+    """Put answers where their rows are, and nulls elsewhere."""
+    import pyarrow as pa
+
+    places: list[int | None] = [None] * total
+    for place, row in enumerate(rows):
+        places[row] = place
+    chosen = pa.array(places, pa.int64())
+    return [column.take(chosen) for column in columns]
+
+
+def _errors(bad: Sequence[Bad], rows: int, kind: pa.DataType) -> pa.Array:
+    import pyarrow as pa
+
+    if not bad:
+        return pa.nulls(rows, kind)
+    found: list[dict[str, str] | None] = [None] * rows
+    for one in bad:
+        found[one.row] = {"step": one.step, "type": one.kind, "message": one.message}
+    return pa.array(found, kind)

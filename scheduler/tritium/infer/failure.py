@@ -1,0 +1,38 @@
+"""What a user's function did wrong, as it crosses from an owner to a task and from there to the driver."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+__all__ = ["Failure"]
+
+_OURS = str(Path(__file__).parent)
+_MOST_TRACE = 16_384
+
+
+class Failure(Exception):
+    """The user's code failed, and the job with it.
+
+    Attributes: ``cause`` names step and exception, e.g. ``predict failed: ValueError: negative width``;
+    ``trace`` is the user's own traceback.
+    """
+
+    def __init__(self, cause: str, trace: str) -> None:
+        self.cause = cause
+        self.trace = trace
+        super().__init__(cause, trace)  # what it is made of again on the other side
+
+    @classmethod
+    def of(cls, blame: str, err: BaseException) -> Failure:
+        """Blame a step of the user's."""
+        first = str(err).partition("\n")[0]
+        return cls(f"{blame}: {type(err).__name__}: {first}"[:_MOST_TRACE], _trace(err))
+
+
+def _trace(err: BaseException) -> str:
+    """Format an error's traceback from the user's first line on."""
+    trace = err.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OURS):
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(err), err, trace, chain=False))[-_MOST_TRACE:]

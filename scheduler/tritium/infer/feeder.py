@@ -1,0 +1,206 @@
+"""Edge in a task: feed an owner with batches ahead of its answers, and outlive it.
+
+One thread reads, decodes, preprocesses and writes batches into shared memory, at most ``ahead`` of them;
+the task's own thread takes the answers in the same order. If the owner dies or leaves, another is found
+and gets again what was not answered, which still lies in this task's memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from tritium.errors import CannotHold
+from tritium.infer.lodging import Owner
+from tritium.infer.memory import Memory, Spans, read, view_of
+from tritium.infer.parts import Bad
+from tritium.infer.serving import Answer
+from tritium.infer.words import Said
+
+__all__ = ["Answered", "Fed", "Feeder"]
+
+_MOST_DEATHS = 3
+"""So often in a row may an owner die over the same batch."""
+_LOOK_S = 0.5
+
+Find: TypeAlias = Callable[[], Owner]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fed:
+    """One batch made ready for the model."""
+
+    batch: Any
+    """The rows as Spark delivered them."""
+    columns: Any
+    """What the model gets; ``None`` when no row is left for it."""
+    rows: int
+    """How many rows of it are in ``columns``."""
+    bad: tuple[Bad, ...] = ()
+    """The others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """One batch and what the model said to it; its arrays are overwritten when the next one is asked for."""
+
+    fed: Fed
+    answer: Answer | None
+    said: Said | None
+    waited_s: float
+
+
+@dataclass(slots=True)
+class _Slot:
+    """A place for one batch on its way: this task's memory, and the owner's for the answer."""
+
+    number: int
+    memory: Memory = field(default_factory=Memory)
+    rows: int = 0
+    spans: Spans = ()
+    answers: memoryview | None = None
+
+    def offer(self, owner: Owner, *, with_memory: bool) -> None:
+        message = (self.number, self.rows, self.spans)
+        owner.link.send(message, [self.memory.fileno] if with_memory else [])
+
+
+class Feeder:
+    """One task's stream of batches through an owner."""
+
+    def __init__(self, find: Find, *, ahead: int) -> None:
+        self._find = find
+        self.owner: Owner = find()
+        self._came = time.monotonic()
+        self.load_s = 0.0
+        """Seconds until the model was there."""
+        self.full_s = 0.0
+        """Seconds that batches were ready and there was no place for them."""
+        self.copy_s = 0.0
+        self._free: queue.SimpleQueue[_Slot] = queue.SimpleQueue()
+        for number in range(ahead):
+            self._free.put(_Slot(number=number))
+        self._ready: queue.SimpleQueue[tuple[Fed, _Slot | None] | BaseException | None] = queue.SimpleQueue()
+        self._offered: list[_Slot] = []
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._deaths = 0
+
+    def answers(self, feed: Iterable[Fed]) -> Iterator[Answered]:
+        """Feed everything, and yield the answers in the order of the rows.
+
+        Raises:
+            Failure: the user's code failed.
+            CannotHold: no owner could be had, or owners died over the same batch again and again.
+            Exception: whatever ``feed`` raised.
+        """
+        reader = threading.Thread(target=self._read, args=(feed,), name="tritium-feed", daemon=True)
+        reader.start()
+        try:
+            while (entry := self._ready.get()) is not None:
+                if isinstance(entry, BaseException):
+                    raise entry
+                fed, slot = entry
+                yield self._answered(fed, slot)
+                if slot is not None:
+                    self._free.put(slot)
+        finally:
+            self._over.set()
+            self.owner.link.close()
+
+    def _read(self, feed: Iterable[Fed]) -> None:
+        """Be the other thread: it ends when there is no more, or when nobody wants more."""
+        try:
+            for fed in feed:
+                slot = None
+                if fed.columns is not None:
+                    if (slot := self._place()) is None:
+                        return
+                    self._put(fed, slot)
+                self._ready.put((fed, slot))
+        except BaseException as err:  # noqa: BLE001  the task's own thread raises it
+            self._ready.put(err)
+        else:
+            self._ready.put(None)
+
+    def _place(self) -> _Slot | None:
+        began = time.monotonic()
+        while not self._over.is_set():
+            try:
+                slot = self._free.get(timeout=_LOOK_S)
+            except queue.Empty:
+                continue
+            self.full_s += time.monotonic() - began
+            return slot
+        return None
+
+    def _put(self, fed: Fed, slot: _Slot) -> None:
+        began = time.monotonic()
+        slot.spans, grown = slot.memory.write(fed.columns)
+        slot.rows = fed.rows
+        self.copy_s += time.monotonic() - began
+        with self._lock:
+            self._offered.append(slot)
+            # When the owner has gone, the other thread finds another and offers it again.
+            with contextlib.suppress(OSError):
+                slot.offer(self.owner, with_memory=grown)
+
+    def _answered(self, fed: Fed, slot: _Slot | None) -> Answered:
+        if slot is None:
+            return Answered(fed=fed, answer=None, said=None, waited_s=0.0)
+        began = time.monotonic()
+        while (said := self._heard()) is None:
+            self._move()
+        if said.failure is not None:
+            raise said.failure
+        self._deaths = 0
+        with self._lock:
+            self._offered.remove(slot)
+        assert slot.answers is not None  # noqa: S101  it came with the answer
+        answer: Answer = read(slot.answers, said.spans)
+        return Answered(fed=fed, answer=answer, said=said, waited_s=time.monotonic() - began)
+
+    def _heard(self) -> Said | None:
+        """Wait for the next answer, on the way hear whether the model is there; ``None`` without an owner."""
+        while True:
+            try:
+                (word, told), descriptors = self.owner.link.receive()
+            except (EOFError, OSError):
+                return None
+            if word == "loaded":
+                self.load_s = max(0.0, told - self._came)
+            elif word == "failed":
+                raise told
+            elif word == "leave":
+                self._deaths -= 1  # it was asked to go, which says nothing against it
+                return None
+            else:
+                said: Said = told
+                for descriptor in descriptors:
+                    self._slot(said.slot).answers = view_of(descriptor)
+                return said
+
+    def _slot(self, number: int) -> _Slot:
+        return next(slot for slot in self._offered if slot.number == number)
+
+    def _move(self) -> None:
+        """Find another owner and offer it what this one has not answered."""
+        self._deaths += 1
+        if self._deaths >= _MOST_DEATHS:
+            raise CannotHold(
+                f"the model's process (pid {self.owner.pid}) died {self._deaths} times over the same batch; "
+                "the executor's stderr may say why"
+            )
+        with self._lock:
+            self.owner.link.close()
+            self.owner = self._find()
+            for slot in self._offered:
+                try:
+                    slot.offer(self.owner, with_memory=True)
+                except OSError:
+                    return  # the next call for an answer notices

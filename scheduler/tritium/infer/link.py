@@ -1,0 +1,104 @@
+"""Edge: the connection between a feeding task and the process that owns a model.
+
+Owners are found by the names of their sockets, which live in the kernel's abstract space: they need no
+folder, and a name is gone when its process is, however that ended. A name says whose executor it is and
+which model. Both ends make sure that the other is the same user before they read a word.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import secrets
+import socket
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Link", "addresses", "bind", "connect"]
+
+_PREFIX = "tritium-owner"
+_LISTENS = 0x00010000
+"""The flag of a listening socket in /proc/net/unix (``__SO_ACCEPTCON``)."""
+_MOST_BYTES = 65536
+_BACKLOG = 128
+_LIMIT_S = 60.0
+
+
+class Link:
+    """Carries pickled messages, each with descriptors; its end is an ``EOFError`` or ``OSError``."""
+
+    def __init__(self, raw: socket.socket) -> None:
+        self.socket = raw
+
+    def send(self, message: Any, descriptors: Sequence[int] = ()) -> None:
+        """Send one message; whoever gets it has the descriptors too."""
+        data = pickle.dumps(message)
+        if descriptors:
+            socket.send_fds(self.socket, [data], list(descriptors))
+        else:
+            self.socket.send(data)
+
+    def receive(self) -> tuple[Any, list[int]]:
+        """Wait for one message.
+
+        Raises:
+            EOFError, OSError: the other end is gone.
+        """
+        data, descriptors, _, _ = socket.recv_fds(self.socket, _MOST_BYTES, 1)
+        if not data:
+            raise EOFError
+        return pickle.loads(data), descriptors  # noqa: S301  the peer is the same user
+
+    def close(self) -> None:
+        """Hang up, and wake whoever waits for a message here."""
+        with contextlib.suppress(OSError):  # the other end may be faster
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+
+    def trusted(self) -> bool:
+        """Whether the other end is a process of this user."""
+        _, user, _ = struct.unpack(
+            "3i", self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        )
+        return bool(user == os.getuid())
+
+
+def bind(executor: str, model: str) -> socket.socket:
+    """Listen under a new name, for an owner that is about to start."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(f"\0{_name(executor, model)}{secrets.token_hex(6)}")
+    listener.listen(_BACKLOG)
+    return listener
+
+
+def addresses(executor: str, model: str | None = None) -> list[str]:
+    """Find the owners that live in an executor, of one model or of all, the same order each time."""
+    prefix = f"@{_name(executor, model) if model else _name(executor, '')[:-1]}"
+    found = []
+    for line in Path("/proc/net/unix").read_text(encoding="utf-8", errors="replace").splitlines()[1:]:
+        fields = line.split()
+        if len(fields) == 8 and fields[7].startswith(prefix) and int(fields[3], 16) & _LISTENS:  # noqa: PLR2004  unix(7)
+            found.append(fields[7][1:])
+    return sorted(found)
+
+
+def connect(address: str) -> Link | None:
+    """Call an owner; ``None`` if it has just gone, or is not ours."""
+    raw = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    raw.settimeout(_LIMIT_S)
+    link = Link(raw)
+    try:
+        raw.connect(f"\0{address}")
+        if link.trusted():
+            return link
+    except OSError:
+        pass  # refused: it has gone since it was found
+    link.close()
+    return None
+
+
+def _name(executor: str, model: str) -> str:
+    return f"{_PREFIX}-{os.getuid()}-{executor}-{model}-"

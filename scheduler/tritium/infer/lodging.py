@@ -1,0 +1,216 @@
+"""Edge on an executor: find the owner of a model for one more task, or start one on a free device."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tritium.assign.types import Request
+from tritium.errors import CannotHold, Unplaceable
+from tritium.infer.link import Link, addresses, bind, connect
+from tritium.infer.memory import Memory
+from tritium.infer.words import Order
+from tritium.spark.devices import take
+from tritium.spark.inventory import TaskView, executor_name, refreshed, task_view
+from tritium_discovery import Device, Hold, drain
+from tritium_discovery.process import nearest_jvm
+from tritium_discovery.spark import command_line
+
+__all__ = ["Lodging", "Owner", "Place"]
+
+_POLL_S = 0.1
+_MOST_GUESTS = 256
+_STDERR = 2
+"""Of the Python worker, which is the executor's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """One owner, as a task that feeds it sees it."""
+
+    link: Link
+    pid: int
+    devices: tuple[Device, ...]
+    host: str
+    executor: str
+    """E.g. ``executor 1``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The executor around a task, which owners belong to."""
+
+    name: str
+    """For people, e.g. ``executor 1``."""
+    executor: str
+    """Its JVM, e.g. ``4711.93843``: pid and start time."""
+    lives: frozenset[int]
+    """The processes that owners end with: the JVM and the daemon of its Python workers."""
+
+    @classmethod
+    def here(cls) -> Place:
+        """Look around from within a task.
+
+        Raises:
+            CannotHold: this is no task of Spark's.
+        """
+        jvm = nearest_jvm(os.getpid())
+        if jvm is None:
+            raise CannotHold("models belong to the executors of Spark, and this process is in none")
+        return cls(
+            name=executor_name(command_line(jvm.pid)),
+            executor=f"{jvm.pid}.{jvm.start_ticks}",
+            lives=frozenset({jvm.pid, os.getppid()}),
+        )
+
+
+class Lodging:
+    """One task's search for owners of one model, first and again whenever its owner has gone."""
+
+    def __init__(
+        self,
+        order: Order,
+        place: Place,
+        *,
+        model: str,
+        request: Request | None,
+        policy: str,
+        granted: Sequence[str] | None,
+    ) -> None:
+        self._order = replace(order, executor=place.name)
+        self._place, self._model, self._request, self._policy = place, model, request, policy
+        self._granted = tuple(granted) if granted is not None else None
+        self._view: TaskView | None = None
+
+    def owner(self, *, wait_s: float, what: str) -> Owner:
+        """Find an owner, the least fed one of those that live.
+
+        1. One that nobody feeds. 2. A new one, while there are free devices. 3. One that others feed.
+
+        Raises:
+            CannotHold: no device became free in time; the holder is named.
+            Unplaceable: no device of the executor will ever do.
+            DiscoveryError: the host's devices cannot be read.
+        """
+        give_up_at = time.monotonic() + wait_s
+        while True:
+            found = self._among(most=1)
+            if found is None:
+                started = self._started(what)
+                found = started if isinstance(started, Owner) else self._shared()
+                if found is None:
+                    self._ask_for_room(what, within_s=wait_s)
+                if found is None and time.monotonic() > give_up_at:
+                    raise CannotHold(f"{what} waited {wait_s:.0f} s for a device: {started}")
+            if found is not None:
+                return found
+            time.sleep(_POLL_S)
+
+    def _shared(self) -> Owner | None:
+        """Join others, so that all owners have about as many tasks; a model on the CPU is shared by none."""
+        if self._request is None:
+            return None
+        most = 2
+        while most <= _MOST_GUESTS and addresses(self._place.executor, self._model):
+            if (found := self._among(most=most)) is not None:
+                return found
+            most += 1
+        return None
+
+    def _ask_for_room(self, what: str, *, within_s: float) -> None:
+        """Ask owners of other models to give way: those that nobody feeds do at once, the others in time."""
+        if self._view is None or self._request is None:
+            return
+        asked = 0
+        for uuid in self._view.held:
+            asked += drain.ask(uuid, by=what, within_s=within_s, directory=self._view.directory) is not None
+            if asked == self._request.devices_each:
+                return
+
+    def _among(self, *, most: int) -> Owner | None:
+        for address in addresses(self._place.executor, self._model):
+            if isinstance(owner := _attached(address, most), Owner):
+                return owner
+        return None
+
+    def _started(self, what: str) -> Owner | str:
+        """Start an owner on devices that are free now, or say why there are none."""
+        if self._request is None:
+            return self._start((), None)
+        self._view = refreshed(self._view) if self._view is not None else self._look()
+        try:
+            taken = take(self._view, self._request, self._policy, what=what, note=self._order.what)
+        except Unplaceable:
+            if addresses(self._place.executor, self._model):
+                return "others hold them"
+            raise
+        if isinstance(taken, str):
+            return taken
+        by_uuid = {device.uuid: device for device in self._view.inventory.devices}
+        with taken:
+            return self._start(tuple(by_uuid[uuid] for uuid in taken.uuids), taken)
+
+    def _look(self) -> TaskView:
+        return task_view(self._granted, environ=os.environ)
+
+    def _start(self, devices: tuple[Device, ...], hold: Hold | None) -> Owner | str:
+        """Start the process; it is nobody's child, and may be called from now on."""
+        host = self._view.inventory.hostname if self._view is not None else os.uname().nodename
+        order = replace(self._order, devices=devices, host=host)
+        memory = Memory()
+        memory.write(order)
+        lives = [os.pidfd_open(pid) for pid in self._place.lives]
+        with bind(self._place.executor, self._model) as listener:
+            address = listener.getsockname()[1:].decode()
+            passed = [listener.fileno(), memory.fileno, *lives, *(hold.filenos if hold is not None else ())]
+            words = [*map(str, passed[:2]), str(len(lives)), *map(str, passed[2:])]
+            try:
+                subprocess.run(
+                    # The shell goes at once and leaves the owner to init: a task's end is not the owner's.
+                    ["/bin/sh", "-c", '"$@" &', "sh", sys.executable, "-m", "tritium.infer.owner", *words],
+                    stdin=subprocess.DEVNULL,
+                    stdout=_STDERR,
+                    pass_fds=passed,
+                    env=_environment(devices),
+                    check=True,
+                )
+            finally:
+                for life in lives:
+                    os.close(life)
+                memory.close()
+        attached = _attached(address, most=1)
+        if attached == "gone":
+            raise CannotHold(f"{self._order.what} did not start; the executor's stderr may say why")
+        return attached  # another task may have been faster
+
+
+def _attached(address: str, most: int) -> Owner | str:
+    """Ask an owner for a place, or say why there is none: it is ``full``, or ``gone``."""
+    link = connect(address)
+    if link is None:
+        return "gone"
+    try:
+        link.send(("attach", most))
+        (word, facts), _ = link.receive()
+    except (OSError, EOFError):
+        word, facts = "gone", None
+    if word != "welcome":
+        link.close()
+        return str(word)
+    link.socket.settimeout(None)
+    pid, devices, host, executor = facts
+    return Owner(link=link, pid=pid, devices=devices, host=host, executor=executor)
+
+
+def _environment(devices: Sequence[Device]) -> dict[str, str]:
+    """The task's own, with the owner's devices and nothing that Spark meant for the task alone."""
+    shown = {
+        "CUDA_VISIBLE_DEVICES": ",".join(device.uuid for device in devices),
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    return {**os.environ, **shown}

@@ -1,0 +1,94 @@
+"""Edge to memory that two processes share: one writes values into it, the other reads them without a copy.
+
+A value is pickled; the contents of its arrays are left out of the pickle (PEP 574) and lie beside it. The
+memory has no name: it is a memfd, which no limit of /dev/shm counts (64 MiB in many containers), else a
+file without a link in the temporary directory. It goes when the last process that has it goes.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import pickle
+import tempfile
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+__all__ = ["Memory", "Spans", "read", "view_of"]
+
+Spans: TypeAlias = tuple[tuple[int, int], ...]
+"""Where the parts of a value lie, each as offset and length; the pickle is the first."""
+
+_ALIGNED = 64
+"""Bytes; what vector instructions and Arrow like."""
+_SPARE = 1.25
+
+
+class Memory:
+    """The writer's end. It grows: then `fileno` is another descriptor, which the reader needs."""
+
+    def __init__(self) -> None:
+        self.fileno = -1
+        self._map: mmap.mmap | None = None
+        self._size = 0
+
+    def write(self, value: Any) -> tuple[Spans, bool]:
+        """Put a value in the place of the one before; returns where it lies and whether it has grown.
+
+        Raises:
+            OSError: there is no memory left.
+            Exception: the value cannot be pickled.
+        """
+        buffers: list[pickle.PickleBuffer] = []
+        head = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+        parts = [memoryview(head), *(buffer.raw() for buffer in buffers)]
+        spans, end = [], 0
+        for part in parts:
+            spans.append((end, part.nbytes))
+            end += -(-part.nbytes // _ALIGNED) * _ALIGNED
+        grown = end > self._size
+        if grown:
+            self._grow(int(end * _SPARE))
+        assert self._map is not None  # noqa: S101  it has grown at least once
+        for (at, length), part in zip(spans, parts, strict=True):
+            self._map[at : at + length] = part
+        return tuple(spans), grown
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the descriptor; what is mapped stays until nobody looks at it."""
+        if self.fileno >= 0:
+            os.close(self.fileno)
+        self.fileno, self._map, self._size = -1, None, 0
+
+    def _grow(self, size: int) -> None:
+        self.close()
+        self.fileno = _anonymous()
+        # Otherwise a full disk or container would kill the writer by SIGBUS, in the middle of a copy.
+        os.posix_fallocate(self.fileno, 0, size)
+        self._map, self._size = mmap.mmap(self.fileno, size), size
+
+
+def view_of(fileno: int) -> memoryview:
+    """Map a memory for reading, and close the descriptor."""
+    try:
+        return memoryview(mmap.mmap(fileno, 0, access=mmap.ACCESS_READ))
+    finally:
+        os.close(fileno)
+
+
+def read(view: memoryview, spans: Sequence[tuple[int, int]]) -> Any:
+    """Return the value that was written; its arrays lie in the memory itself and are read-only."""
+    head, *buffers = (view[at : at + length] for at, length in spans)
+    return pickle.loads(head, buffers=buffers)  # noqa: S301  written by a process of the same user
+
+
+def _anonymous() -> int:
+    try:
+        return os.memfd_create("tritium", os.MFD_CLOEXEC)
+    except (AttributeError, OSError):  # a sandbox without it
+        fileno, path = tempfile.mkstemp(prefix="tritium-memory-")
+        os.unlink(path)  # noqa: PTH108  no Path is needed for it
+        return fileno

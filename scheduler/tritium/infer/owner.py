@@ -1,0 +1,250 @@
+"""The process that owns a model: loads it once, holds its devices, and answers the tasks that feed it.
+
+It belongs to one executor: it ends when that JVM ends, or the Python daemon of its tasks, or when no task
+has fed it for a while, or when it is asked to leave. Its batches are answered one after the other, in the
+order they came; while one is predicted the next are taken in.
+
+Run as ``python -m tritium.infer.owner LISTENER ORDER COUNT PIDFD... HOLD...``: descriptors of the socket
+that tasks find it by, of the memory that its order lies in, of as many processes to end with, and of the
+locks on its devices.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import queue
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tritium.infer.failure import Failure
+from tritium.infer.link import Link
+from tritium.infer.memory import Memory, Spans, read, view_of
+from tritium.infer.serving import Model
+from tritium.infer.words import Order, Said
+from tritium.train import sweep
+from tritium_discovery.drain import Drainable
+
+__all__ = ["main"]
+
+_SEND_LIMIT_S = 20
+"""How long a task may take to hear an answer before it is left."""
+_LOOK_S = 0.25
+"""How often an owner looks whether its devices are asked for, and whether it is needed any more."""
+_DRAIN_S = 5.0
+"""What it takes to give the devices up: the batch that is predicted ends, and then the process."""
+_BROKEN = 75
+"""Exit code: the model has stopped working, and a fresh process may do better (EX_TEMPFAIL)."""
+
+
+@dataclass(slots=True, eq=False)
+class _Guest:
+    """One task that feeds this owner."""
+
+    link: Link
+    views: dict[int, memoryview] = field(default_factory=dict)
+    answers: dict[int, Memory] = field(default_factory=dict)
+
+    def say(self, message: Any, descriptors: Sequence[int] = ()) -> None:
+        """Send, unless it has gone."""
+        with contextlib.suppress(OSError):
+            self.link.send(message, descriptors)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    guest: _Guest
+    slot: int
+    rows: int
+    spans: Spans
+    view: memoryview
+    came: float
+
+
+def main(argv: list[str]) -> int:
+    """Own a model until nobody needs it."""
+    listener, order_at, processes = socket.socket(fileno=int(argv[1])), int(argv[2]), int(argv[3])
+    lives, hold = (
+        [int(word) for word in argv[4 : 4 + processes]],
+        [int(word) for word in argv[4 + processes :]],
+    )
+    os.setsid()
+    # What ends it is its executor, never the terminal of the one who started that.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    view = view_of(order_at)
+    order: Order = read(view, ((0, len(view)),))
+    owner = _Owner(order, listener, Drainable(hold, what=order.what, drain_s=_DRAIN_S))
+    threading.Thread(target=owner.listen, args=(lives,), name="tritium-listen", daemon=True).start()
+    try:
+        return owner.serve()
+    finally:
+        for process in sweep.offspring(os.getpid()):
+            with contextlib.suppress(OSError):
+                os.kill(process, signal.SIGKILL)
+
+
+class _Owner:
+    """The guests on one side and the model on the other."""
+
+    def __init__(self, order: Order, listener: socket.socket, drainable: Drainable) -> None:
+        self._order, self._listener, self._drainable = order, listener, drainable
+        self._guests: dict[int, _Guest] = {}
+        self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._loaded: tuple[str, Any] | None = None
+        self._leave_by: float | None = None
+        """Seconds since the epoch; ``None`` while nobody asks for its devices."""
+        self._busy_s = 0.0
+
+    # The main thread: frameworks like to be used where they were loaded.
+
+    def serve(self) -> int:
+        """Load the model and answer until it is time to go; returns the exit code."""
+        try:
+            load, arguments = pickle.loads(self._order.load)  # noqa: S301  the user's own
+            devices = self._order.devices
+            device = devices if len(devices) > 1 else (devices[0] if devices else None)
+            model = Model(load(device, *arguments), self._order.output, self._order.quarantine)
+        except BaseException as err:  # noqa: BLE001  the user's code may raise anything, also SystemExit
+            self._ready(("failed", Failure.of("load failed", err)))
+            return 1
+        self._ready(("loaded", time.monotonic()))
+        while (work := self._work.get()) is not None:
+            self._answer(model, work)
+            if model.broken:
+                return _BROKEN
+        return 0
+
+    def _ready(self, word: tuple[str, Any]) -> None:
+        self._loaded = word
+        for guest in list(self._guests.values()):
+            guest.say(word)
+
+    def _answer(self, model: Model, work: _Work) -> None:
+        if work.guest.link.socket.fileno() not in self._guests:
+            return  # its task has ended
+        began = time.monotonic()
+        waiting = self._work.qsize()
+        spans: Spans = ()
+        grown: list[int] = []
+        failure: Failure | None = None
+        predict_s = 0.0
+        try:
+            answer = model.answer(read(work.view, work.spans), work.rows)
+            predict_s = answer.predict_s
+            memory = work.guest.answers.setdefault(work.slot, Memory())
+            spans, has_grown = memory.write(answer)
+            grown = [memory.fileno] if has_grown else []
+        except Failure as err:
+            failure = err
+        except Exception as err:  # noqa: BLE001  an answer that cannot be pickled
+            failure = Failure.of("predict returned what does not fit", err)
+        if model.broken:
+            return
+        ended = time.monotonic()
+        self._busy_s += predict_s
+        said = Said(
+            slot=work.slot,
+            spans=spans,
+            failure=failure,
+            queued_s=began - work.came,
+            predict_s=predict_s,
+            copy_s=ended - began - predict_s,
+            waiting=waiting,
+            busy_s=self._busy_s,
+            at=ended,
+        )
+        work.guest.say(("answer", said), grown)
+
+    # The other thread: it never waits for the model.
+
+    def listen(self, lives: Sequence[int]) -> None:
+        """Let tasks come and go, and take in their batches; end with the executor."""
+        idle_since = time.monotonic()
+        while not self._over(idle_since):
+            self._leave_if_asked()
+            # Those who hang up first: they make room for who calls.
+            watched = [*lives, *self._guests, self._listener.fileno()]
+            ready, _, _ = select.select(watched, [], [], _LOOK_S)
+            if any(life in ready for life in lives):
+                self._end_at_once()
+            for one in ready:
+                if one in self._guests:
+                    self._hear(one)
+                elif one == self._listener.fileno():
+                    self._welcome()
+            if self._guests or self._loaded is None:
+                idle_since = time.monotonic()
+        self._listener.close()
+        self._work.put(None)
+        # The main thread may still be loading, or predicting for a task that has gone.
+        limit_s = None if self._leave_by is None else max(0.0, self._leave_by - time.time())
+        select.select(lives, [], [], limit_s)
+        self._end_at_once()
+
+    def _over(self, idle_since: float) -> bool:
+        if self._guests:
+            return False
+        idle = self._loaded is not None and time.monotonic() - idle_since > self._order.keep_s
+        return idle or self._leave_by is not None
+
+    def _welcome(self) -> None:
+        """Let a caller feed this owner, if few enough do."""
+        raw, _ = self._listener.accept()
+        raw.settimeout(_SEND_LIMIT_S)
+        link, order = Link(raw), self._order
+        word, most = "", 0
+        with contextlib.suppress(OSError, EOFError):
+            if link.trusted():
+                (word, most), _ = link.receive()
+        if word != "attach" or self._leave_by is not None or len(self._guests) >= most:
+            with contextlib.suppress(OSError):
+                link.send(("full", len(self._guests)))
+            link.close()
+            return
+        guest = self._guests[raw.fileno()] = _Guest(link)
+        guest.say(("welcome", (os.getpid(), order.devices, order.host, order.executor)))
+        if self._loaded is not None:
+            guest.say(self._loaded)
+
+    def _leave_if_asked(self) -> None:
+        """Give the devices to whoever asks: at once when nobody feeds this owner, else in time for it."""
+        asked = self._drainable.asked() if self._leave_by is None else None
+        if asked is None or (self._guests and time.time() < asked.deadline - _DRAIN_S):
+            return
+        self._leave_by = asked.deadline
+        for guest in self._guests.values():
+            guest.say(("leave", None))
+
+    def _hear(self, fileno: int) -> None:
+        guest = self._guests[fileno]
+        try:
+            (slot, rows, spans), descriptors = guest.link.receive()
+        except (OSError, EOFError):
+            del self._guests[fileno]
+            guest.link.close()
+            return
+        for descriptor in descriptors:
+            guest.views[slot] = view_of(descriptor)
+        work = _Work(
+            guest=guest, slot=slot, rows=rows, spans=spans, view=guest.views[slot], came=time.monotonic()
+        )
+        self._work.put(work)
+
+    def _end_at_once(self) -> None:
+        """The executor is gone: nothing of this may be left, whatever it is doing."""
+        for process in sweep.offspring(os.getpid()):
+            with contextlib.suppress(OSError):
+                os.kill(process, signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

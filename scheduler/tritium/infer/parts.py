@@ -1,0 +1,189 @@
+"""Decides what becomes of a batch that fails: cut where memory ran out, else searched for its bad rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from tritium.infer.failure import Failure
+
+__all__ = ["Bad", "Part", "Sizes", "Trust", "in_parts", "out_of_memory", "rows_left"]
+
+_T = TypeVar("_T")
+_HOPELESS = 32
+"""So many rows alone must fail, and none ever succeed, until the function is to blame and not the rows."""
+_MEMORY_ERRORS = frozenset({"OutOfMemoryError", "ResourceExhaustedError"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bad:
+    """One row that a step failed on."""
+
+    row: int
+    """Its place in the batch."""
+    step: str
+    """``decode``, ``preprocess``, ``predict`` or ``encode``."""
+    kind: str
+    """The exception, e.g. ``ValueError``."""
+    message: str
+    """Its first line."""
+
+    @classmethod
+    def of(cls, row: int, step: str, err: BaseException) -> Bad:
+        """Say what went wrong with a row."""
+        return cls(row=row, step=step, kind=type(err).__name__, message=str(err).partition("\n")[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part(Generic[_T]):
+    """Consecutive rows of a batch that went well, and what came of them."""
+
+    begin: int
+    end: int
+    value: _T
+
+
+class Sizes:
+    """How many rows fit into memory at once, as far as is known.
+
+    >>> sizes = Sizes()
+    >>> list(sizes.cut(0, 10)), sizes.too_many(10), list(sizes.cut(0, 12))
+    ([(0, 10)], True, [(0, 5), (5, 10), (10, 12)])
+    """
+
+    def __init__(self) -> None:
+        self.most: int | None = None
+        """The largest number of rows worth trying; ``None`` while nothing was too much."""
+
+    def cut(self, begin: int, end: int) -> Iterator[tuple[int, int]]:
+        """Cut a range of rows into ranges that should fit."""
+        step = self.most or max(end - begin, 1)
+        for at in range(begin, end, step):
+            yield at, min(at + step, end)
+
+    def too_many(self, rows: int) -> bool:
+        """Remember that so many rows did not fit; returns whether fewer can be tried."""
+        if rows > 1:
+            self.most = rows // 2
+        return rows > 1
+
+
+class Trust:
+    """Whether failures are the rows' or the function's: one that never worked is not believed for long."""
+
+    def __init__(self) -> None:
+        self.worked = False
+        self._failed = 0
+
+    def succeeded(self) -> None:
+        """Note that some rows went well."""
+        self.worked = True
+
+    def failed(self) -> bool:
+        """Note a row that failed alone; returns whether there is still hope."""
+        self._failed += 1
+        return self.worked or self._failed < _HOPELESS
+
+    def doubtful(self, rows: int) -> Sequence[int]:
+        """Which rows of a failed batch to try first: some from all over it, while nothing ever worked.
+
+        >>> Trust().doubtful(3), Trust().doubtful(64)[:3]
+        ((0, 1, 2), (0, 2, 4))
+        """
+        if self.worked:
+            return ()
+        tried = min(rows, _HOPELESS - self._failed)
+        return tuple(at * rows // tried for at in range(tried))
+
+
+def out_of_memory(err: BaseException) -> bool:
+    """Whether an error says that fewer rows might do: MemoryError, or what torch, JAX, CuPy and TF raise.
+
+    >>> [out_of_memory(err) for err in (MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: 2 GiB"), KeyError())]
+    [True, True, False]
+    """
+    named = any(kind.__name__ in _MEMORY_ERRORS for kind in type(err).__mro__)
+    return isinstance(err, MemoryError) or named or "RESOURCE_EXHAUSTED" in str(err)
+
+
+def in_parts(
+    rows: int,
+    attempt: Callable[[int, int], _T],
+    *,
+    sizes: Sizes,
+    trust: Trust | None,
+    step: str = "predict",
+) -> tuple[list[Part[_T]], list[Bad]]:
+    """Call ``attempt(begin, end)`` for all rows, in as few parts as go well; parts and bad rows are in order.
+
+    Without ``trust`` no row may fail. With it a part that fails is halved until the guilty rows are alone.
+
+    >>> def attempt(begin, end):
+    ...     if begin <= 2 < end:
+    ...         raise ValueError("a poison row")
+    ...     return list(range(begin, end))
+    >>> parts, bad = in_parts(4, attempt, sizes=Sizes(), trust=Trust())
+    >>> [part.value for part in parts], [(one.row, one.message) for one in bad]
+    ([[0, 1], [3]], [(2, 'a poison row')])
+
+    Raises:
+        Failure: ``attempt`` says that no row is to blame.
+        Exception: whatever ``attempt`` raised that fewer rows cannot cure, or that every row causes.
+    """
+    parts: list[Part[_T]] = []
+    bad: list[Bad] = []
+    todo = list(sizes.cut(0, rows))[::-1]
+    while todo:
+        begin, end = todo.pop()
+        if sizes.most is not None and end - begin > sizes.most:
+            todo += list(sizes.cut(begin, end))[::-1]
+            continue
+        try:
+            value = attempt(begin, end)
+        except Failure:
+            raise  # of the program, whatever the rows are
+        except Exception as err:
+            if out_of_memory(err) and sizes.too_many(end - begin):
+                todo.append((begin, end))
+            elif trust is None or (end - begin == 1 and not trust.failed()):
+                raise
+            elif end - begin == 1:
+                bad.append(Bad.of(begin, step, err))
+            else:
+                _probe(trust, begin, end, attempt)
+                middle = (begin + end) // 2
+                todo += [(middle, end), (begin, middle)]
+        else:
+            parts.append(Part(begin=begin, end=end, value=value))
+            if trust is not None:
+                trust.succeeded()
+    return parts, bad
+
+
+def _probe(trust: Trust, begin: int, end: int, attempt: Callable[[int, int], Any]) -> None:
+    """Fail fast where everything fails, before each row of a large batch has been tried."""
+    tried = trust.doubtful(end - begin)
+    if len(tried) == end - begin:
+        return  # so few rows are tried one by one anyway
+    for at in tried:
+        try:
+            attempt(begin + at, begin + at + 1)
+        except Failure:
+            raise
+        except Exception:
+            if not trust.failed():
+                raise
+        else:
+            trust.succeeded()
+            return
+
+
+def rows_left(rows: int, bad: Sequence[Bad]) -> list[int]:
+    """Return the rows that no step failed on.
+
+    >>> rows_left(3, [Bad(row=1, step="predict", kind="ValueError", message="")])
+    [0, 2]
+    """
+    lost = {one.row for one in bad}
+    return [row for row in range(rows) if row not in lost]

@@ -1,0 +1,115 @@
+"""Decides what the model gets of a batch: its columns, decoded and preprocessed, and which rows fail."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tritium.columns import to_numpy
+from tritium.infer.failure import Failure
+from tritium.infer.feeder import Fed
+from tritium.infer.parts import Bad, Part, Sizes, Trust, in_parts, rows_left
+from tritium.infer.serving import cut
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Prepare"]
+
+_BLAME = {"decode": "rows do not fit predict", "preprocess": "preprocess failed"}
+
+
+class Prepare:
+    """The steps before the model, of one task, with the seconds that they take."""
+
+    def __init__(
+        self,
+        *,
+        columns: tuple[str, ...],
+        preprocess: Callable[[Any], Any] | None,
+        quarantine: bool,
+    ) -> None:
+        self._input, self._preprocess = columns, preprocess
+        self._sizes = Sizes()
+        self._trusts = {step: Trust() for step in _BLAME} if quarantine else {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self.wait_s = self.decode_s = self.preprocess_s = 0.0
+
+    def feed(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Fed]:
+        """Make batches ready, one after the other.
+
+        Raises:
+            Failure: rows do not fit the model's arrays, or the user's function failed.
+        """
+        waiting = iter(batches)
+        while True:
+            began = time.monotonic()
+            batch = next(waiting, None)
+            self.wait_s += time.monotonic() - began
+            if batch is None:
+                return
+            yield self._fed(batch)
+
+    def _fed(self, batch: pa.RecordBatch) -> Fed:
+        began = time.monotonic()
+
+        def decode(begin: int, end: int) -> Mapping[str, Any]:
+            return self._decoded(batch.slice(begin, end - begin))
+
+        def preprocess(begin: int, end: int) -> Any:
+            return self._preprocessed(columns, begin, end)
+
+        columns, bad = self._step("decode", decode, batch.num_rows)
+        decoded = time.monotonic()
+        self.decode_s += decoded - began
+        if self._preprocess is not None and columns is not None:
+            left = rows_left(batch.num_rows, bad)
+            columns, more = self._step("preprocess", preprocess, len(left))
+            bad += [Bad(row=left[one.row], step=one.step, kind=one.kind, message=one.message) for one in more]
+            self.preprocess_s += time.monotonic() - decoded
+        rows = batch.num_rows - len(bad)
+        return Fed(
+            batch=batch,
+            columns=columns if rows else None,
+            rows=rows,
+            bad=tuple(sorted(bad, key=lambda one: one.row)),
+        )
+
+    def _step(self, step: str, attempt: Callable[[int, int], Any], rows: int) -> tuple[Any, list[Bad]]:
+        try:
+            parts, bad = in_parts(rows, attempt, sizes=self._sizes, trust=self._trusts.get(step), step=step)
+        except Failure:
+            raise
+        except Exception as err:
+            raise Failure.of(_BLAME[step], err) from err
+        return _joined(parts), bad
+
+    def _decoded(self, batch: pa.RecordBatch) -> Mapping[str, Any]:
+        columns = {name: to_numpy(batch.column(name), name=name) for name in self._input}
+        for name, array in columns.items():
+            # Rows of one batch become one array, so that those of another shape than the first are wrong.
+            expected = self._shapes.setdefault(name, array.shape[1:]) if self._trusts else array.shape[1:]
+            if array.shape[1:] != expected:
+                raise ValueError(f"{name}: rows of shape {array.shape[1:]}; those before have {expected}")
+        return columns
+
+    def _preprocessed(self, columns: Any, begin: int, end: int) -> Any:
+        assert self._preprocess is not None  # noqa: S101  it is only called if there is one
+        made = self._preprocess(cut(columns, slice(begin, end)))
+        for name, values in made.items():
+            if len(values) != end - begin:
+                raise Failure(
+                    f"preprocess returned what does not fit: {name}: {len(values)} rows of {end - begin}", ""
+                )
+        return made
+
+
+def _joined(parts: list[Part[Any]]) -> Any:
+    if len(parts) == 1:
+        return parts[0].value
+    if not parts:
+        return None
+    return {name: np.concatenate([part.value[name] for part in parts]) for name in parts[0].value}

@@ -1,0 +1,149 @@
+"""Decides what a loaded model answers to one batch: in parts if it must, with the rows that failed named."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tritium.infer.failure import Failure
+from tritium.infer.parts import Bad, Sizes, Trust, in_parts
+
+__all__ = ["Answer", "Model", "cut"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the model said to a batch."""
+
+    values: Mapping[str, Any]
+    """Output columns of the rows that are not ``bad``, in order."""
+    bad: tuple[Bad, ...] = ()
+    predict_s: float
+    """Seconds in the user's function."""
+    most: int | None
+    """The largest batch that fits into memory, if one did not."""
+
+
+@dataclass(slots=True)
+class Model:
+    """A user's ``predict`` with what is known of it: how much fits, and whether it ever worked."""
+
+    predict: Callable[[Any], Any]
+    output: tuple[str, ...]
+    quarantine: bool
+    broken: bool = False
+    """It has worked and does not any more, on rows that were good before: as after a CUDA error."""
+    _sizes: Sizes = field(default_factory=Sizes)
+    _trust: Trust = field(default_factory=Trust)
+    _proof: Any = None
+    """One row that went well."""
+
+    def answer(self, columns: Any, rows: int) -> Answer:
+        """Predict one batch.
+
+        Raises:
+            Failure: the user's function failed, or returned what does not fit.
+        """
+        began = time.monotonic()
+
+        def attempt(begin: int, end: int) -> Mapping[str, Any]:
+            part = columns if end - begin == rows else cut(columns, slice(begin, end))
+            return self._called(part, end - begin)
+
+        try:
+            parts, bad = in_parts(
+                rows, attempt, sizes=self._sizes, trust=self._trust if self.quarantine else None
+            )
+            if self.quarantine:
+                self._doubt(columns, begin=parts[0].begin if parts else None)
+        except Failure:
+            raise
+        except Exception as err:
+            raise Failure.of("predict failed", err) from err
+        return Answer(
+            values={name: _joined([part.value[name] for part in parts]) for name in self.output},
+            bad=tuple(bad),
+            predict_s=time.monotonic() - began,
+            most=self._sizes.most,
+        )
+
+    def _called(self, columns: Any, rows: int) -> Mapping[str, Any]:
+        answer = self.predict(columns)
+        try:
+            return _by_name(answer, self.output, rows)
+        except (ValueError, TypeError) as err:
+            # This is a mistake of the program, whatever the rows are.
+            raise Failure.of("predict returned what does not fit", err) from err
+
+    def _doubt(self, columns: Any, begin: int | None) -> None:
+        """Find out whether a model that failed on a whole batch still does what it could."""
+        if begin is None:
+            if self._proof is not None:
+                try:
+                    self.predict(self._proof)
+                except Exception:
+                    self.broken = True
+                    raise
+        elif self._proof is None:
+            self._proof = _copied(cut(columns, slice(begin, begin + 1)))
+
+
+def cut(columns: Any, rows: slice | Sequence[int]) -> Any:
+    """Choose rows of a batch, whatever form it has: columns by name, or an Arrow batch."""
+    if not isinstance(columns, Mapping):
+        return (
+            columns.slice(rows.start, rows.stop - rows.start)
+            if isinstance(rows, slice)
+            else columns.take(rows)
+        )
+    return {name: values[rows] for name, values in columns.items()}
+
+
+def _copied(columns: Any) -> Any:
+    """Keep rows longer than the memory that they came in."""
+    return {name: values.copy() for name, values in columns.items()} if isinstance(columns, Mapping) else None
+
+
+def _by_name(answer: Any, output: Sequence[str], rows: int) -> Mapping[str, Any]:
+    """Give the answer's columns their names, and take them out of the framework that made them."""
+    by_name = answer if isinstance(answer, Mapping) else {output[0]: answer}
+    if by_name.keys() != set(output):
+        found = ", ".join(map(str, by_name))
+        raise ValueError(f"it has the columns {found}; declared are {', '.join(output)}")
+    plain = {name: _plain(by_name[name]) for name in output}
+    for name, values in plain.items():
+        if len(values) != rows:
+            raise ValueError(f"{name}: {len(values)} rows for a batch of {rows}")
+    return plain
+
+
+def _plain(values: Any) -> Any:
+    """Take an answer out of the framework that made it, and off the device."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    return values if isinstance(values, np.ndarray) or hasattr(values, "type") else _array(values)
+
+
+def _array(values: Any) -> Any:
+    """What is no array stays a list if it cannot be one, e.g. lists of different lengths."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        return list(values)
+
+
+def _joined(parts: list[Any]) -> Any:
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return np.empty(0)
+    if all(isinstance(part, np.ndarray) for part in parts):
+        return np.concatenate(parts)
+    return [value for part in parts for value in part]

@@ -1,0 +1,47 @@
+"""What a feeding task and an owner say to each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tritium.infer.failure import Failure
+from tritium.infer.memory import Spans
+from tritium_discovery import Device
+
+__all__ = ["Order", "Said"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """All that an owner needs to know."""
+
+    what: str
+    """What it is called where it holds devices, e.g. ``owner of model 3fa94c``."""
+    host: str
+    executor: str
+    """E.g. ``executor 1``."""
+    devices: tuple[Device, ...]
+    load: bytes
+    """The pickled function that loads the model, and its arguments after the device."""
+    output: tuple[str, ...]
+    quarantine: bool
+    keep_s: float
+    """How long it stays without a task."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """The owner's answer to one batch, beside the values in the shared memory."""
+
+    slot: int
+    spans: Spans = ()
+    failure: Failure | None = None
+    queued_s: float = 0.0
+    predict_s: float = 0.0
+    copy_s: float = 0.0
+    waiting: int = 0
+    """Batches that were waiting, of all tasks, when this one was begun."""
+    busy_s: float = 0.0
+    """Seconds that the owner has predicted since it loaded."""
+    at: float = 0.0
+    """When that was so, on the clock that all processes of a host share (``time.monotonic``)."""

@@ -1,0 +1,73 @@
+"""Memory that two processes share: values cross without a copy on the reader's side."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tritium.infer.memory import Memory, read, view_of
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"x": np.arange(6.0).reshape(2, 3), "y": np.array([], dtype=np.int8)},
+        {"s": np.array(["a", None, "ü"], dtype=object), "t": np.arange(10)[::2]},
+        {"a": pa.array([[1], None, [2, 3]])},
+        {},
+    ],
+)
+def test_a_value_comes_out_as_it_went_in(value: dict[str, Any]) -> None:
+    memory = Memory()
+
+    spans, grown = memory.write(value)
+    found = read(view_of(os.dup(memory.fileno)), spans)
+
+    assert grown
+    assert found.keys() == value.keys()
+    for name, column in value.items():
+        assert found[name].tolist() == column.tolist()
+
+
+def test_arrays_lie_in_the_memory_itself_and_cannot_be_changed() -> None:
+    memory = Memory()
+    spans, _ = memory.write({"x": np.zeros(1000)})
+    view = view_of(os.dup(memory.fileno))
+    found = read(view, spans)["x"]
+
+    memory.write({"x": np.ones(1000)})
+
+    assert found.sum() == 1000
+    assert not found.flags.writeable
+
+
+def test_it_grows_when_it_must_and_only_then() -> None:
+    memory = Memory()
+
+    grown = [memory.write(np.zeros(size))[1] for size in (1000, 900, 1000, 100_000, 10)]
+
+    assert grown == [True, False, False, True, False]
+
+
+def test_it_is_counted_by_no_limit_of_dev_shm() -> None:
+    memory = Memory()
+    memory.write(np.zeros(10))
+
+    assert str(Path(f"/proc/self/fd/{memory.fileno}").readlink()).startswith("/memfd:")
+
+
+def test_where_there_is_no_memfd_it_is_a_file_without_a_name(
+    monkeypatch: pytest.MonkeyPatch, own_folders: Any
+) -> None:
+    monkeypatch.delattr(os, "memfd_create")
+    memory = Memory()
+
+    spans, _ = memory.write(np.arange(10))
+
+    assert read(view_of(os.dup(memory.fileno)), spans).tolist() == list(range(10))
+    assert not list(own_folders.glob("tritium-*"))

@@ -1,0 +1,126 @@
+"""Cutting a failing batch: smaller where memory ran out, and down to the guilty rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tritium.infer.parts import Bad, Sizes, Trust, in_parts, out_of_memory, rows_left
+
+
+def failing(*poison: int, calls: list[tuple[int, int]] | None = None) -> Callable[[int, int], list[int]]:
+    def attempt(begin: int, end: int) -> list[int]:
+        if calls is not None:
+            calls.append((begin, end))
+        for row in poison:
+            if begin <= row < end:
+                raise ValueError(f"row {row}")
+        return list(range(begin, end))
+
+    return attempt
+
+
+def holding(most: int, calls: list[tuple[int, int]]) -> Callable[[int, int], list[int]]:
+    def attempt(begin: int, end: int) -> list[int]:
+        calls.append((begin, end))
+        if end - begin > most:
+            raise MemoryError
+        return list(range(begin, end))
+
+    return attempt
+
+
+@given(st.integers(1, 200), st.data())
+def test_exactly_the_guilty_rows_are_found_and_all_others_stay_in_order(rows: int, data: Any) -> None:
+    poison = data.draw(st.sets(st.integers(0, rows - 1), max_size=20))
+    trust = Trust()
+    trust.succeeded()
+
+    parts, bad = in_parts(rows, failing(*poison), sizes=Sizes(), trust=trust)
+
+    assert [one.row for one in bad] == sorted(poison)
+    assert [row for part in parts for row in part.value] == rows_left(rows, bad)
+    assert all(
+        one == Bad(row=one.row, step="predict", kind="ValueError", message=f"row {one.row}") for one in bad
+    )
+
+
+@given(st.integers(1, 300), st.integers(1, 300))
+def test_a_batch_that_memory_does_not_hold_is_cut_until_it_does(rows: int, most: int) -> None:
+    sizes = Sizes()
+
+    parts, bad = in_parts(rows, holding(most, []), sizes=sizes, trust=None)
+
+    assert [row for part in parts for row in part.value] == list(range(rows))
+    assert not bad
+    assert sizes.most is None if rows <= most else (sizes.most or 0) <= most
+
+
+def test_what_fitted_is_remembered() -> None:
+    sizes, calls = Sizes(), list[tuple[int, int]]()
+    in_parts(100, holding(30, calls), sizes=sizes, trust=None)
+    calls.clear()
+
+    in_parts(60, holding(30, calls), sizes=sizes, trust=None)
+
+    assert calls == [(0, 25), (25, 50), (50, 60)]
+
+
+def test_one_row_that_does_not_fit_is_an_error() -> None:
+    with pytest.raises(MemoryError):
+        in_parts(4, holding(0, []), sizes=Sizes(), trust=None)
+
+
+def test_without_trust_the_first_failure_is_raised() -> None:
+    calls = list[tuple[int, int]]()
+
+    with pytest.raises(ValueError, match="row 7"):
+        in_parts(10, failing(7, calls=calls), sizes=Sizes(), trust=None)
+
+    assert calls == [(0, 10)]
+
+
+def test_what_fails_on_everything_is_given_up_after_a_few_calls() -> None:
+    calls = list[tuple[int, int]]()
+
+    with pytest.raises(ValueError, match="row"):
+        in_parts(10_000, failing(*range(10_000), calls=calls), sizes=Sizes(), trust=Trust())
+
+    assert len(calls) <= 40
+
+
+def test_small_batches_that_fail_whole_are_given_up_too() -> None:
+    trust = Trust()
+    for _ in range(10):
+        in_parts(3, failing(0, 1, 2), sizes=Sizes(), trust=trust)
+
+    with pytest.raises(ValueError, match="row"):
+        in_parts(3, failing(0, 1, 2), sizes=Sizes(), trust=trust)
+
+
+def test_a_first_batch_whose_beginning_is_bad_is_no_reason_to_give_up() -> None:
+    parts, bad = in_parts(1000, failing(*range(900)), sizes=Sizes(), trust=Trust())
+
+    assert [one.row for one in bad] == list(range(900))
+    assert [row for part in parts for row in part.value] == list(range(900, 1000))
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch has it."""
+
+
+@pytest.mark.parametrize(
+    ("err", "is_memory"),
+    [
+        (MemoryError(), True),
+        (OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating"), True),
+        (RuntimeError("shapes do not match"), False),
+    ],
+)
+def test_frameworks_have_many_names_for_too_little_memory(err: Exception, *, is_memory: bool) -> None:
+    assert out_of_memory(err) is is_memory

@@ -1,0 +1,117 @@
+"""Before and behind the model: decoding, preprocessing and encoding, with bad rows put aside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tritium.infer.extend import Extend
+from tritium.infer.failure import Failure
+from tritium.infer.feeder import Answered, Fed
+from tritium.infer.parts import Bad
+from tritium.infer.prepare import Prepare
+from tritium.infer.serving import Answer
+
+ERROR = ("error", pa.struct([("step", pa.string()), ("type", pa.string()), ("message", pa.string())]))
+
+
+def fed(batch: Mapping[str, Any], **options: Any) -> Fed:
+    (found,) = Prepare(**{"columns": tuple(batch), "preprocess": None, "quarantine": True, **options}).feed(
+        [pa.RecordBatch.from_pydict(dict(batch))]
+    )
+    return found
+
+
+def test_a_null_is_put_aside_with_its_reason_and_the_rest_becomes_an_array() -> None:
+    found = fed({"x": [1.0, None, 3.0, 4.0]})
+
+    assert found.columns["x"].tolist() == [1, 3, 4]
+    assert found.rows == 3
+    assert [(bad.row, bad.step, bad.kind) for bad in found.bad] == [(1, "decode", "ValueError")]
+    assert "null" in found.bad[0].message
+
+
+def test_a_list_of_another_length_is_put_aside() -> None:
+    found = fed({"x": [[1, 2], [3, 4], [5], [6, 7]]})
+
+    assert found.columns["x"].tolist() == [[1, 2], [3, 4], [6, 7]]
+    assert [bad.message for bad in found.bad] == ["x: rows of shape (1,); those before have (2,)"]
+
+
+def test_without_quarantine_such_rows_are_a_failure() -> None:
+    with pytest.raises(Failure, match="rows do not fit predict: ValueError: x: 1 of 2 values are null"):
+        fed({"x": [1, None]}, quarantine=False)
+
+
+def picky(columns: Mapping[str, Any]) -> Mapping[str, Any]:
+    if (columns["x"] < 0).any():
+        raise ArithmeticError("negative")
+    return {"root": np.sqrt(columns["x"])}
+
+
+def test_what_preprocess_fails_on_is_put_aside_under_its_place_in_the_batch() -> None:
+    found = fed({"x": [None, 1.0, -1.0, 4.0]}, preprocess=picky)
+
+    assert found.columns["root"].tolist() == [1, 2]
+    assert [(bad.row, bad.step) for bad in found.bad] == [(0, "decode"), (2, "preprocess")]
+
+
+def test_a_batch_of_which_nothing_is_left_goes_to_no_model() -> None:
+    found = fed({"x": pa.array([None, None], pa.float64())})
+
+    assert found.columns is None
+    assert len(found.bad) == 2
+
+
+@pytest.mark.parametrize("quarantine", [False, True])
+def test_a_preprocess_that_loses_rows_is_a_mistake_of_the_program(*, quarantine: bool) -> None:
+    with pytest.raises(Failure, match="preprocess returned what does not fit: x: 1 rows of 2"):
+        fed({"x": [1, 2]}, preprocess=lambda columns: {"x": columns["x"][1:]}, quarantine=quarantine)
+
+
+def extended(found: Fed, answer: Answer | None, *, quarantine: bool = True, kind: Any = None) -> list[Any]:
+    extend = Extend(
+        tuple(found.batch.schema.names), (("y", kind or pa.int8()),), ERROR if quarantine else None
+    )
+    rows: list[Any] = extend.extended(Answered(fed=found, answer=answer, said=None, waited_s=0)).to_pylist()
+    return rows
+
+
+def answer(values: Any, *bad: int) -> Answer:
+    rows = tuple(Bad(row=row, step="predict", kind="ValueError", message="no") for row in bad)
+    return Answer(values={"y": values}, bad=rows, predict_s=0, most=None)
+
+
+def test_answers_stand_beside_their_rows_and_errors_beside_theirs() -> None:
+    found = fed({"x": [None, 1.0, 2.0, 3.0]})
+
+    rows = extended(found, answer(np.array([10, 30]), 1))
+
+    assert [row["y"] for row in rows] == [None, 10, None, 30]
+    assert [row["error"] and row["error"]["step"] for row in rows] == ["decode", None, "predict", None]
+    assert [row["x"] for row in rows] == [None, 1, 2, 3]
+
+
+def test_an_answer_that_does_not_fit_its_type_is_put_aside_too() -> None:
+    rows = extended(fed({"x": [1.0, 2.0, 3.0]}), answer(np.array([1, 1000, 3])))
+
+    assert [row["y"] for row in rows] == [1, None, 3]
+    assert rows[1]["error"]["step"] == "encode"
+
+
+def test_without_quarantine_it_is_a_failure_and_there_is_no_column_for_errors() -> None:
+    found = fed({"x": [1.0]}, quarantine=False)
+
+    assert extended(found, answer(np.array([1])), quarantine=False) == [{"x": 1, "y": 1}]
+    with pytest.raises(Failure, match="predict returned what does not fit"):
+        extended(found, answer(np.array([1000])), quarantine=False)
+
+
+def test_a_batch_without_an_answer_has_nulls() -> None:
+    rows = extended(fed({"x": pa.array([None], pa.float64())}), None)
+
+    assert [row["y"] for row in rows] == [None]

@@ -1,0 +1,143 @@
+"""What a loaded model answers: of every form, in parts if it must, with the bad rows named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tritium.infer.failure import Failure
+from tritium.infer.serving import Model
+
+
+def model(
+    predict: Callable[[Any], Any], *, output: tuple[str, ...] = ("y",), quarantine: bool = False
+) -> Model:
+    return Model(predict, output, quarantine)
+
+
+def rows(*x: float) -> Mapping[str, Any]:
+    return {"x": np.array(x)}
+
+
+@pytest.mark.parametrize(
+    "predict",
+    [
+        lambda batch: batch["x"] * 2,
+        lambda batch: {"y": batch["x"] * 2},
+        lambda batch: [2 * x for x in batch["x"]],
+    ],
+    ids=["array", "mapping", "list"],
+)
+def test_an_answer_may_be_an_array_a_mapping_or_a_list(predict: Any) -> None:
+    answer = model(predict).answer(rows(1, 2), 2)
+
+    assert answer.values["y"].tolist() == [2, 4]
+
+
+def test_lists_of_different_lengths_stay_lists() -> None:
+    answer = model(lambda _: [[1], [2, 3]]).answer(rows(1, 2), 2)
+
+    assert answer.values["y"] == [[1], [2, 3]]
+
+
+@pytest.mark.torch
+def test_tensors_come_off_their_device_and_out_of_types_that_arrow_lacks() -> None:
+    import torch
+
+    answer = model(lambda batch: torch.tensor(batch["x"], dtype=torch.bfloat16, requires_grad=True)).answer(
+        rows(1, 2), 2
+    )
+
+    assert answer.values["y"].dtype == np.float32
+    assert answer.values["y"].tolist() == [1, 2]
+
+
+def no_three(batch: Mapping[str, Any]) -> Any:
+    if 3 in batch["x"]:
+        raise ValueError("three\nis not allowed")
+    return batch["x"]
+
+
+def test_the_guilty_row_is_named_and_the_others_are_answered() -> None:
+    answer = model(no_three, quarantine=True).answer(rows(1, 2, 3, 4), 4)
+
+    assert answer.values["y"].tolist() == [1, 2, 4]
+    assert [(bad.row, bad.step, bad.kind, bad.message) for bad in answer.bad] == [
+        (2, "predict", "ValueError", "three")
+    ]
+
+
+def test_a_failure_names_the_users_line_and_not_ours() -> None:
+    with pytest.raises(Failure) as caught:
+        model(no_three).answer(rows(3), 1)
+
+    assert caught.value.cause == "predict failed: ValueError: three"
+    assert "no_three" in caught.value.trace
+    assert "infer/serving.py" not in caught.value.trace
+
+
+@pytest.mark.parametrize(
+    ("predict", "cause"),
+    [
+        (lambda batch: batch["x"][1:], "ValueError: y: 1 rows for a batch of 2"),
+        (lambda batch: {"z": batch["x"]}, "ValueError: it has the columns z; declared are y"),
+        (lambda _: None, "TypeError: len() of unsized object"),
+    ],
+    ids=["length", "name", "none"],
+)
+@pytest.mark.parametrize("quarantine", [False, True])
+def test_an_answer_of_the_wrong_form_is_the_programs_mistake_and_no_rows(
+    predict: Any, cause: str, *, quarantine: bool
+) -> None:
+    with pytest.raises(Failure) as caught:
+        model(predict, quarantine=quarantine).answer(rows(1, 2), 2)
+
+    assert caught.value.cause == f"predict returned what does not fit: {cause}"
+
+
+def test_a_model_that_works_no_more_on_what_it_could_is_broken() -> None:
+    ill = False
+
+    def predict(batch: Mapping[str, Any]) -> Any:
+        if ill:
+            raise RuntimeError("CUDA error: device-side assert triggered")
+        return batch["x"]
+
+    sick = model(predict, quarantine=True)
+    sick.answer(rows(1, 2), 2)
+    ill = True
+
+    with pytest.raises(Failure, match="device-side assert"):
+        sick.answer(rows(3, 4), 2)
+
+    assert sick.broken
+
+
+def test_a_batch_of_bad_rows_only_does_not_break_a_model_that_still_works() -> None:
+    well = model(no_three, quarantine=True)
+    well.answer(rows(1), 1)
+
+    answer = well.answer(rows(3, 3), 2)
+
+    assert [bad.row for bad in answer.bad] == [0, 1]
+    assert not well.broken
+
+
+def test_too_little_memory_halves_the_batch_and_is_remembered() -> None:
+    sizes = []
+
+    def predict(batch: Mapping[str, Any]) -> Any:
+        sizes.append(len(batch["x"]))
+        if len(batch["x"]) > 3:
+            raise MemoryError
+        return batch["x"]
+
+    small = model(predict)
+    answers = [small.answer(rows(*range(8)), 8) for _ in range(2)]
+
+    assert sizes == [8, 4, 2, 2, 2, 2, 2, 2, 2, 2]
+    assert [answer.values["y"].tolist() for answer in answers] == [list(range(8))] * 2
+    assert answers[1].most == 2

@@ -1,0 +1,137 @@
+"""Rig: an executor without Spark, whose tasks are threads of the test and whose owners are real processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+from pyspark import cloudpickle
+
+from rigs.processes import assert_gone, eventually
+from tritium.assign.types import Request
+from tritium.infer.feeder import Answered, Feeder
+from tritium.infer.identity import digest
+from tritium.infer.link import addresses
+from tritium.infer.lodging import Lodging, Place
+from tritium.infer.prepare import Prepare
+from tritium.infer.words import Order
+from tritium_discovery.process import process_id
+
+__all__ = ["Executor", "executor", "numbers"]
+
+_LIMIT_S = 60
+
+
+class Executor:
+    """Something that lives as an executor's JVM does, and the owners that belong to it."""
+
+    def __init__(self, jvm: subprocess.Popen[bytes]) -> None:
+        me = process_id(jvm.pid)
+        assert me is not None
+        self.jvm = jvm
+        self.place = Place(
+            name="executor 0", executor=f"{jvm.pid}.{me.start_ticks}", lives=frozenset({jvm.pid})
+        )
+
+    def lodging(
+        self,
+        load: Callable[..., Any],
+        *,
+        gpu: int = 1,
+        quarantine: bool = False,
+        keep_s: float = 60,
+    ) -> Lodging:
+        """Prepare one task's search for owners of a model with one output, ``y``."""
+        pickled = cloudpickle.dumps((load, ()))
+        order = Order(
+            what="owner of a model",
+            host="",
+            executor="",
+            devices=(),
+            load=pickled,
+            output=("y",),
+            quarantine=quarantine,
+            keep_s=keep_s,
+        )
+        return Lodging(
+            order,
+            self.place,
+            model=digest(pickled, gpu, quarantine),
+            request=Request(members=1, devices_each=gpu, kind="replicas") if gpu else None,
+            policy="packed",
+            granted=None,
+        )
+
+    def feeder(
+        self, load: Callable[..., Any], *, wait_s: float = 30, ahead: int = 3, **options: Any
+    ) -> Feeder:
+        """Start one task's feeding."""
+        lodging = self.lodging(load, **options)
+        return Feeder(lambda: lodging.owner(wait_s=wait_s, what="task 0"), ahead=ahead)
+
+    def predicted(
+        self, load: Callable[..., Any], batches: Iterable[pa.RecordBatch], **options: Any
+    ) -> list[Any]:
+        """Be one task from beginning to end; returns ``y`` of all rows."""
+        quarantine = options.get("quarantine", False)
+        feed = Prepare(columns=("x",), preprocess=None, quarantine=quarantine).feed(batches)
+        return [y for answered in self.feeder(load, **options).answers(feed) for y in ys(answered)]
+
+    def owners(self) -> list[psutil.Process]:
+        """The owners that live now."""
+        owners = (
+            process
+            for process in psutil.process_iter(["cmdline"])
+            if "tritium.infer.owner" in (process.info["cmdline"] or ())
+        )
+        return [process for process in owners if self._is_ours(process)]
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        return process.environ().get("TRITIUM_TEST_EXECUTOR") == self.place.executor
+
+    def sockets(self) -> list[str]:
+        """The names that owners can be found by."""
+        return addresses(self.place.executor)
+
+
+def ys(answered: Answered) -> list[Any]:
+    """Copy what the model said to one batch."""
+    return [] if answered.answer is None else np.array(answered.answer.values["y"]).tolist()
+
+
+@contextmanager
+def executor(monkeypatch: Any, *, machine: str) -> Iterator[Executor]:
+    """Run an executor on an emulated machine; after it nothing of it may be left."""
+    with subprocess.Popen(["sleep", "600"]) as jvm:
+        made = Executor(jvm)
+        monkeypatch.setenv("TRITIUM_MACHINE", machine)
+        monkeypatch.setenv("TRITIUM_TEST_EXECUTOR", made.place.executor)
+        owners: list[psutil.Process] = []
+        try:
+            yield made
+            owners = made.owners()
+        finally:
+            jvm.kill()
+        assert_gone(owners, within_s=_LIMIT_S)
+        eventually(lambda: not made.sockets(), limit_s=_LIMIT_S)
+
+
+def numbers(*rows: int) -> list[pa.RecordBatch]:
+    """Batches of so many rows each, with the numbers from 0 on in ``x``."""
+    ends = np.cumsum(rows)
+    return [
+        pa.RecordBatch.from_pydict({"x": np.arange(end - count, end)})
+        for count, end in zip(rows, ends, strict=True)
+    ]
+
+
+def by_value(module: ModuleType | str) -> None:
+    """Let functions of a test module be sent whole, as those of a notebook are."""
+    cloudpickle.register_pickle_by_value(sys.modules[module] if isinstance(module, str) else module)
