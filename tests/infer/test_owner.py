@@ -19,6 +19,7 @@ from tritium.errors import CannotHold, Unplaceable
 from tritium.infer.failure import Failure
 from tritium_discovery import drain, holds
 
+pytestmark = pytest.mark.process
 by_value(__name__)
 
 

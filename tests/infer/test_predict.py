@@ -121,8 +121,8 @@ def test_the_model_is_loaded_with_its_path_and_not_for_tasks_without_rows(
 def test_one_model_serves_all_queries_of_a_session_and_all_tasks_of_an_executor(
     spark: SparkSession, tmp_path: Path
 ) -> None:
-    def load(device: Any) -> Any:
-        (tmp_path / f"{device.uuid}-{time.time_ns()}").touch()
+    def load(devices: Any) -> Any:
+        (tmp_path / f"{devices[0].uuid}-{time.time_ns()}").touch()
         return lambda batch: batch["id"]
 
     for _ in range(2):

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rigs.reports import task_report
 from tritium.errors import TritiumError
+from tritium.infer.profile import merged
 from tritium.pipeline.results import (
     DeviceUse,
     Predicted,
@@ -26,6 +28,7 @@ from tritium.train.attempts import tried
 __all__ = ["Clock", "Ears", "FakeEngine", "Killed", "KillingDisk", "edges"]
 
 _DEVICE = DeviceUse(uuid="GPU-0", product="NVIDIA A100")
+_PROFILE = merged([task_report()])
 
 
 class Killed(BaseException):
@@ -153,7 +156,7 @@ class FakeEngine:
             load_s=1.0,
             seconds=2.0,
         )
-        return Predicted(rows=200, tasks=(task,))
+        return Predicted(rows=200, tasks=(task,), profile=_PROFILE)
 
 
 class KillingDisk(LocalDisk):

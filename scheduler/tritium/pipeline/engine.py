@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tritium.errors import BadSpec
 from tritium.infer import failures, predict, read_reports
+from tritium.infer.profile import merged
 from tritium.pipeline.remote import Check, Fit, Load
 from tritium.pipeline.results import DeviceUse, Predicted, RankRow, TaskRow, Trained, Verified
 from tritium.pipeline.run import Advanced, Heard, Retried
@@ -114,7 +115,8 @@ class SparkEngine:
             )
             for report in reports
         )
-        return Predicted(rows=sum(task.rows for task in tasks), tasks=tasks)
+        profile = merged(reports) if reports else None
+        return Predicted(rows=sum(task.rows for task in tasks), tasks=tasks, profile=profile)
 
     def _predicted(self, stage: Infer, *, code: Path, model: Path, report: Path | None) -> DataFrame:
         return predict(

@@ -12,7 +12,7 @@ from string import Template
 from tritium.errors import ModelFailed, RankFailed, TooSlow
 from tritium.pipeline.charts import curve, meter, timeline_svg
 from tritium.pipeline.plan import Plan, why
-from tritium.pipeline.results import DeviceUse, Trained
+from tritium.pipeline.results import DeviceUse, Predicted, Trained
 from tritium.pipeline.run import Run
 from tritium.pipeline.spec import Pipeline
 from tritium.pipeline.timeline import timeline
@@ -190,7 +190,25 @@ def _inference(run: Run) -> str:
     head = ("task", "executor", "host", "device", "rows", "load s", "rows/s", "")
     done = f"{record.predicted.rows:,} rows in {_count(len(tasks), 'task')}"
     said = f"{done}; the speeds are those once a model was loaded."
-    return _section("Inference", said, _table(head, rows, numbers=(0, 4, 5, 6)))
+    return _section("Inference", said, _table(head, rows, numbers=(0, 4, 5, 6)) + _profile(record.predicted))
+
+
+def _profile(predicted: Predicted) -> str:
+    """Draw where the time of the tasks went, and say what held them up."""
+    if (profile := predicted.profile) is None:
+        return ""
+    shares = {step: seconds / max(profile.seconds, 1e-9) for step, seconds in profile.steps.items()}
+    rows = [
+        (step, f"{profile.steps[step]:.2f}", f"{share:.0%}", meter(min(share, 1.0)))
+        for step, share in shares.items()
+    ]
+    busy = ", ".join(f"<code>{escape(device)}</code> {share:.0%}" for device, share in profile.busy.items())
+    said = (
+        f"{_count(profile.batches, 'call')} of the model, {profile.mean_batch:.0f} rows each on average; "
+        f"it was busy: {busy}. The bottleneck: {escape(profile.bottleneck)}."
+    )
+    head = ("step", "seconds of all tasks", "of their time", "")
+    return f"<h3>Where the time went</h3><p>{said}</p>{_table(head, rows, numbers=(1, 2))}"
 
 
 def _decisions(plan: Plan | None) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from tritium.infer.profile import Profile
+
 __all__ = [
     "DeviceUse",
     "Failed",
@@ -114,6 +116,8 @@ class Predicted:
 
     rows: int
     tasks: tuple[TaskRow, ...]
+    profile: Profile | None
+    """Where the time went; ``None`` if there was nothing to predict."""
 
     @property
     def rows_per_s(self) -> float:

@@ -30,6 +30,8 @@ def as_text(story: Story) -> str:
     if infer is not None and infer.predicted is not None:
         numbers.append(("rows predicted", f"{infer.predicted.rows:,}"))
         numbers.append(("rows/s once loaded", f"{infer.predicted.rows_per_s:,.0f}"))
+        if infer.predicted.profile is not None:
+            numbers.append(("bottleneck", infer.predicted.profile.bottleneck))
         if story.pipeline.infer is not None:
             numbers.append(("predictions", str(story.pipeline.infer.sink.path)))
     width = max((len(name) for name, _ in numbers), default=0)
