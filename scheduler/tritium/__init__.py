@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tritium import checkpoint, metrics
+    from tritium.assign.types import Constraints, Request
     from tritium.infer.predict import predict
     from tritium.spark.devices import devices
+    from tritium.spark.probe import explain, snapshot
     from tritium.spark.session import session
     from tritium.train.gang import Gang
     from tritium.train.rank import Rank, rank
@@ -19,29 +21,37 @@ if TYPE_CHECKING:
     from tritium.train.shard import Shard
 
 __all__ = [
+    "Constraints",
     "Gang",
     "Rank",
     "RankInfo",
+    "Request",
     "Result",
     "Shard",
     "checkpoint",
     "devices",
+    "explain",
     "metrics",
     "predict",
     "rank",
     "session",
+    "snapshot",
 ]
 
 _HOMES = {
+    "Constraints": "tritium.assign.types",
     "Gang": "tritium.train.gang",
     "Rank": "tritium.train.rank",
     "RankInfo": "tritium.train.result",
+    "Request": "tritium.assign.types",
     "Result": "tritium.train.result",
     "Shard": "tritium.train.shard",
     "devices": "tritium.spark.devices",
+    "explain": "tritium.spark.probe",
     "predict": "tritium.infer.predict",
     "rank": "tritium.train.rank",
     "session": "tritium.spark.session",
+    "snapshot": "tritium.spark.probe",
 }
 
 

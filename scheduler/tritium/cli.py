@@ -102,6 +102,28 @@ def plan(*, file: Path, machine: str | None, output: str) -> None:
 
 
 @_tritium.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option("--request", metavar="YAML", help="What is asked, e.g. '{members: 4, near: nvlink}'.")
+@_MACHINE
+@_OUTPUT
+def explain(*, file: Path | None, request: str | None, machine: str | None, output: str) -> int:
+    """Say what goes where, or what stands in the way and who holds what is missing.
+
+    FILE is a pipeline, or a snapshot that tritium.explain saved in a running application; of a snapshot
+    --request may ask something else. Without FILE it is asked of this machine.
+    """
+    _needs("spark")
+    from tritium.pipeline.answers import answers, exit_code, request_of
+
+    told = answers(file, None if request is None else request_of(request), machine=machine)
+    if output == "json":
+        click.echo(_json({name: each.as_data() for name, each in told.items()}))
+    else:
+        click.echo("\n\n".join(f"{name}: {each}" for name, each in told.items()))
+    return exit_code(told.values())
+
+
+@_tritium.command()
 @_FILE
 @_MACHINE
 @click.option("--master", metavar="URL", help="Run on this Spark master, not on a cluster of our own here.")

@@ -23,6 +23,7 @@ __all__ = [
     "GangLost",
     "ModelFailed",
     "NoJava",
+    "Occupied",
     "RankFailed",
     "SparkFailed",
     "StaleAttempt",
@@ -183,3 +184,9 @@ class AlreadyRunning(TritiumError):
     """Another run of the same pipeline, or another writer of its sink, is at work."""
 
     exit_code = 44
+
+
+class Occupied(Unplaceable):
+    """What is asked for can be had, but not now: ``reasons`` say who has it. Asking again later helps."""
+
+    exit_code = 45

@@ -29,6 +29,7 @@ def device(
     product: str = "NVIDIA A100-SXM4-40GB",
     capability: tuple[int, int] = (8, 0),
     numa_node: int | None = None,
+    cpus: str = "",
     mig_profile: str | None = None,
     free_mib: int | None = None,
     troubles: tuple[str, ...] = (),
@@ -42,6 +43,7 @@ def device(
         free_mib=memory_mib if free_mib is None else free_mib,
         capability=capability,
         numa_node=numa_node,
+        cpus=cpus,
         mig_profile=mig_profile,
         troubles=troubles,
     )
@@ -60,12 +62,13 @@ def links(names: Sequence[str], lanes: Mapping[tuple[int, int], int]) -> dict[tu
 def host(name: str, devices: int = 0, *, seats: int | None = None, held: Mapping[str, str] | None = None,
          lanes: Mapping[tuple[int, int], int] | None = None, rack: str = "", memory_mib: int = 40_960,
          pools: Sequence[Pool] | None = None, shares: tuple[Share, ...] = (),
-         numa: int | None = None, cpus: Mapping[int, str] | None = None) -> Host:  # fmt: skip
+         numa: int | None = None, cpus: Mapping[int | None, str] | None = None) -> Host:  # fmt: skip
     """A host with one pool ``executor`` of devices ``name-0`` ..., or with the given pools."""
     names = [f"{name}-{number}" for number in range(devices)]
+    nodes = [None if numa is None else number // numa for number in range(devices)]
     mine = tuple(
-        device(uuid, number=number, memory_mib=memory_mib, numa_node=None if numa is None else number // numa)
-        for number, uuid in enumerate(names)
+        device(uuid, number=number, memory_mib=memory_mib, numa_node=node, cpus=(cpus or {}).get(node, ""))
+        for number, (uuid, node) in enumerate(zip(names, nodes, strict=True))
     )
     one = Pool(
         name="executor",
@@ -79,7 +82,6 @@ def host(name: str, devices: int = 0, *, seats: int | None = None, held: Mapping
         pools=(one,) if pools is None else tuple(pools),
         links=links(names, lanes or {}),
         rack=rack,
-        cpus=cpus or {},
     )
 
 
@@ -106,7 +108,8 @@ def hosts(draw: st.DrawFn, number: int, *, most: int = 8, seated: bool = False) 
             name,
             number=position,
             memory_mib=draw(st.sampled_from([16_384, 40_960])),
-            numa_node=draw(st.sampled_from([None, 0, 1])),
+            numa_node=(node := draw(st.sampled_from([None, 0, 1]))),
+            cpus={0: "0-31", 1: "32-63"}.get(node or 0, "") if node is not None else "",
             troubles=draw(st.sampled_from([(), (), (), ("row remapping failed",)])),
         )
         for position, name in enumerate(names)
@@ -130,7 +133,6 @@ def hosts(draw: st.DrawFn, number: int, *, most: int = 8, seated: bool = False) 
         id=HostId(f"host-{number}"),
         rack=draw(st.sampled_from(["", "rack-1", "rack-2"])),
         links=links,
-        cpus={0: "0-31", 1: "32-63"},
         pools=tuple(
             Pool(
                 name=f"executor {pool}",

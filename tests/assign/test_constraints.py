@@ -73,7 +73,7 @@ def test_each_lack_is_told_with_its_numbers() -> None:
     assert refused(cluster(mixed()), asked) == [
         "memory: a100: 40960 MiB, 80000 needed",
         "memory: mig: 4864 MiB, 80000 needed",
-        "count: 1 members of 1 devices each, room for 0 (mixed 0)",
+        "count: 1 member with 1 device (A100, 80000 MiB, compute capability 8.0), room for 0 (mixed 0)",
         "product: t4: a Tesla T4, A100 needed",
     ]
 
@@ -128,7 +128,7 @@ def test_a_group_may_require_a_net_of_nvlinks() -> None:
 
 def test_a_net_too_small_for_a_group_refuses_it() -> None:
     assert refused(cluster(bridged()), Request(members=3, group=3, near="nvlink")) == [
-        "count: 3 members of 1 devices each in groups of 3 on one nvlink, room for 0 (a 0)"
+        "count: 3 members with 1 device each in groups of 3 on one nvlink, room for 0 (a 0)"
     ]
 
 
@@ -145,7 +145,7 @@ def test_a_group_shares_a_host_without_asking() -> None:
 
     assert [m.host for m in members] == ["a", "a", "b", "b", "c", "c"]
     assert refused(snapshot, Request(members=8, group=2)) == [
-        "count: 8 members of 1 devices each in groups of 2 on one host, room for 6 (a 2, b 2, c 2)"
+        "count: 8 members with 1 device each in groups of 2 on one host, room for 6 (a 2, b 2, c 2)"
     ]
 
 
@@ -162,9 +162,9 @@ def test_a_group_may_span_executors_of_its_host() -> None:
 def test_groups_on_seats_must_come_out_even() -> None:
     snapshot = cluster(host("a", 4, seats=3), host("b", 4, seats=1))
 
-    asked = "4 members of 1 devices each in groups of 2 on one host"
+    asked = "4 members with 1 device each in groups of 2 on one host"
     assert refused(snapshot, Request(members=4, group=2)) == [
-        f"seats: Spark started {seats} tasks here: {asked}, 4 usable devices" for seats in (3, 1)
+        f"seats: Spark started {seats} here: {asked}, 4 usable devices" for seats in ("3 tasks", "1 task")
     ]
 
 
@@ -175,7 +175,7 @@ def test_groups_apart_share_no_host() -> None:
 
     assert [m.host for m in members] == ["a", "a", "b", "b"]
     assert refused(snapshot, Request(members=3, apart="host")) == [
-        "count: 3 members of 1 devices each, no two groups on one host, room for 2 (a 1, b 1)"
+        "count: 3 members with 1 device each, no two groups on one host, room for 2 (a 1, b 1)"
     ]
 
 
@@ -185,6 +185,8 @@ def test_groups_apart_share_no_rack() -> None:
     members = placed(snapshot, Request(members=2, apart="rack"))
 
     assert [m.host for m in members] == ["a", "c"]
+    small = cluster(host("a", 1, rack="r1"), host("b", 1, rack="r2"))
+    assert [m.host for m in placed(small, Request(members=2, apart="rack"))] == ["a", "b"]
     assert refused(snapshot, Request(members=3, apart="rack"))[0].startswith("count: 3 members")
 
 
@@ -230,7 +232,7 @@ def test_a_wish_never_stands_in_the_way() -> None:
     assert isinstance(decision, Assigned)
     assert decision.given_up == (Constraints(apart="host"),)
     assert refused(cluster(host("a", 2)), Request(members=3, prefer=(Constraints(apart="host"),))) == [
-        "count: 3 members of 1 devices each, room for 2 (a 2)"
+        "count: 3 members with 1 device each, room for 2 (a 2)"
     ]
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from assign.clusters import cluster, host
 from tritium.assign import Constraints, Request, Share, assign, drain_for
-from tritium.assign.explain import explain
+from tritium.assign.explain import Question, answer, explain
+from tritium.assign.wire import from_json, to_json
 from tritium_discovery.device import Uuid
 
 
@@ -22,7 +23,7 @@ def test_a_placement_is_told_rank_by_rank() -> None:
 
 def test_ranks_without_devices_are_told() -> None:
     assert explain(assign(cluster(host("a", 0)), Request(members=1, devices_each=0))) == [
-        "fits: 1 members",
+        "fits: 1 member",
         "  rank 0 (local 0) on a executor: no device",
     ]
 
@@ -39,7 +40,7 @@ def test_waiting_is_told_with_holders_and_whom_to_ask() -> None:
         "  waits for a-1 on a, held by model 0",
         "  a executor: a-0: held by model 1 (1 MiB)",
         "  a executor: a-1: held by model 0 (1 MiB)",
-        "  2 members of 1 devices each, room for 0 (a 0)",
+        "  2 members with 1 device each, room for 0 (a 0)",
         "fits within 3.5 s if asked to drain: model 0, model 1",
     ]
 
@@ -49,7 +50,7 @@ def test_long_lists_are_cut_and_counted() -> None:
 
     assert explain(decision) == [
         "can never fit",
-        "  6 members of 1 devices each, room for 5 (h0 1, h1 1, h2 1 and 2 hosts more)",
+        "  6 members with 1 device each, room for 5 (h0 1, h1 1, h2 1 and 2 hosts more)",
     ]
     assert explain(assign(cluster(host("a", 3)), Request(members=3)), most=2)[1:] == [
         "  rank 0 (local 0) on a executor: a-0",
@@ -57,3 +58,40 @@ def test_long_lists_are_cut_and_counted() -> None:
         "  and 1 more",
     ]
     assert len(explain(assign(cluster(host("a", 2)), Request(members=2)), most=2)) == 3
+    assert explain(assign(cluster(host("a", 21)), Request(members=21)))[-1] == "  and 1 more"
+
+
+def test_an_answer_says_what_was_asked() -> None:
+    request = Request(members=2, min_memory_mib=1_024, min_capability=(8, 0), mig_profile="1g.5gb")
+    asked = "2 members with 1 device each (1024 MiB, compute capability 8.0, MIG profile 1g.5gb)"
+
+    assert str(answer(Question(snapshot=cluster(host("a", 2)), request=request))).splitlines() == [
+        asked,
+        "can never fit",
+        f"  {asked}, room for 0 (a 0)",
+        "  a executor: a-0, a-1: not a MIG instance, MIG profile 1g.5gb needed",
+    ]
+
+
+def test_an_answer_is_data_too_and_says_who_could_give_way() -> None:
+    share = Share(device=Uuid("a-0"), owner="model 1", mib=1, drain_s=2.5)
+    busy = Question(snapshot=cluster(host("a", 1, shares=(share,))), request=Request(members=1, priority=1))
+    free = Question(snapshot=cluster(host("a", 1)), request=Request(members=1), policy="spread")
+
+    now, later = answer(free).as_data(), answer(busy).as_data()
+
+    assert (now["answer"], now["policy"], now["drain"]) == ("fits", "spread", None)
+    assert now["placement"]["members"][0]["devices"] == ["a-0"]
+    assert (later["answer"], later["asked"]) == ("not now", "1 member with 1 device")
+    assert later["waits_for"] == [{"host": "a", "device": "a-0", "holder": "model 1"}]
+    assert [reason["rule"] for reason in later["reasons"]] == ["held", "count"]
+    assert later["drain"]["within_s"] == 2.5
+    assert "fits within 2.5 s if asked to drain: model 1" in str(answer(busy))
+
+
+def test_a_saved_question_has_the_same_answer() -> None:
+    question = Question(
+        snapshot=cluster(host("a", 2, held={"a-0": "gang 1"})), request=Request(members=2), policy="spread"
+    )
+
+    assert answer(from_json(Question, to_json(question))) == answer(question)

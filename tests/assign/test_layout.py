@@ -92,6 +92,14 @@ def test_an_executor_has_all_devices_that_only_it_lists(seats: int | None) -> No
     assert shape.pools == (0b1111,)
 
 
+def test_an_executor_that_nobody_is_seated_in_counts_as_one_seat_when_devices_are_dealt() -> None:
+    shared = [device(f"g-{n}", number=n) for n in range(3)]
+
+    [(shape, _)] = Index.of(cluster(host("a", pools=[pool("1", shared), pool("2", shared, seats=1)]))).buckets
+
+    assert shape.pools == (0b001, 0b110)
+
+
 def test_devices_that_only_executors_without_seats_list_stay_whole() -> None:
     shared = [device(f"g-{n}", number=n) for n in range(4)]
     snapshot = cluster(host("a", pools=[pool("2", shared, seats=0), pool("1", shared, seats=0)]))

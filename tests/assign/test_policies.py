@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assign.clusters import LAW, all_lanes, cluster, host
-from tritium.assign import POLICIES, Assigned, Request, Snapshot, assign
+from tritium.assign import POLICIES, Assigned, Host, Request, Snapshot, assign
 from tritium.assign.policies import Rooms, packed, spread
 from tritium_discovery.device import Link, LinkKind
 
@@ -56,12 +56,16 @@ def test_packed_prefers_nvlinks_where_two_hosts_just_fit() -> None:
 
 
 def test_packed_prefers_a_switch_to_none_and_nvlinks_to_a_switch() -> None:
-    none, switch, nvlink = host("a", 2), host("b", 4), host("c", 2, lanes=all_lanes(2))
-    uuids = [device.uuid for device in switch.pools[0].devices]
-    switch = replace(switch, links=dict.fromkeys(combinations(uuids, 2), Link(kind=LinkKind.PIX)))
+    none, nvlink = host("a", 2), host("c", 6, lanes=all_lanes(6))
 
-    assert hosts_of(cluster(none, switch), Request(members=2), "packed") == ["b", "b"]
-    assert hosts_of(cluster(none, switch, nvlink), Request(members=2), "packed") == ["c", "c"]
+    assert hosts_of(cluster(none, switched("b", 3)), Request(members=2), "packed") == ["b", "b"]
+    assert hosts_of(cluster(none, switched("b", 4), nvlink), Request(members=2), "packed") == ["c", "c"]
+
+
+def switched(name: str, devices: int) -> Host:
+    one = host(name, devices)
+    uuids = [device.uuid for device in one.pools[0].devices]
+    return replace(one, links=dict.fromkeys(combinations(uuids, 2), Link(kind=LinkKind.PIX)))
 
 
 def test_packed_takes_the_tightest_rack_that_fits() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import Literal
+
+import pytest
 
 from tritium.assign import Assigned, Host, Pool, Request, Snapshot, assign
 from tritium_discovery import HostId, Inventory, Settings, Uuid, discover
@@ -66,15 +69,19 @@ def test_a_spread_members_own_devices_stay_together() -> None:
     assert nodes[0] != nodes[1]
 
 
-def test_spread_keeps_to_the_seats_that_spark_chose() -> None:
-    decision = assign(snapshot((range(4), 1), (range(4, 8), 3)), Request(members=4), "spread")
+@pytest.mark.parametrize("seats", [(4, 0), (3, 1), (2, 2), (1, 3), (0, 4)])
+def test_spread_keeps_to_the_seats_that_spark_chose(seats: tuple[int, int]) -> None:
+    one, two = seats
+
+    decision = assign(snapshot((range(4), one), (range(4, 8), two)), Request(members=4), "spread")
 
     assert isinstance(decision, Assigned)
-    assert [member.pool for member in decision.placement.members].count("executor 1") == 3
+    assert [member.pool for member in decision.placement.members].count("executor 0") == one
 
 
-def test_groups_stay_together_even_when_they_are_spread() -> None:
-    request = Request(members=4, group=2, near="nvlink")
+@pytest.mark.parametrize("near", ["host", "nvlink"])
+def test_groups_stay_together_even_when_they_are_spread(near: Literal["host", "nvlink"]) -> None:
+    request = Request(members=4, group=2, near=near)
 
     packed, spread = (assign(snapshot((range(8), None)), request, policy) for policy in ("packed", "spread"))
 

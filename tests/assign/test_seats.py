@@ -81,7 +81,7 @@ def test_ranks_without_devices_go_nowhere_but_on_seats_where_there_are_seats() -
 
     assert isinstance(decision, Unassignable)
     assert [reason.sentence for reason in decision.reasons] == [
-        "2 members of 0 devices each, room for 1 (a 1)"
+        "2 members with 0 devices each, room for 1 (a 1)"
     ]
 
 
@@ -90,7 +90,7 @@ def test_seats_for_which_an_executor_lacks_devices_are_named() -> None:
 
     assert isinstance(decision, Unassignable)
     assert [reason.sentence for reason in decision.reasons] == [
-        "Spark started 2 tasks here: 2 members of 1 devices each, 1 usable devices"
+        "Spark started 2 tasks here: 2 members with 1 device each, 1 usable device"
     ]
 
 

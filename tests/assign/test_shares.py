@@ -131,7 +131,7 @@ def test_a_share_that_does_not_fit_now_is_told_with_what_is_left_and_besides_who
     assert isinstance(decision, Waiting)
     assert [r.sentence for r in decision.reasons] == [
         "a-0: 960 MiB left besides digits (40000 MiB), 2048 needed",
-        "1 members of a share of 2048 MiB each, room for 0 (a 0)",
+        "1 member with a share of 2048 MiB, room for 0 (a 0)",
     ]
 
 

@@ -93,8 +93,8 @@ def _document(**changes: Any) -> dict[str, Any]:
         ),
         (
             Snapshot,
-            {"hosts": [{"id": "a", "pools": [], "cpus": {"zero": "0-3"}}]},
-            "$.hosts[0].cpus: expected a number as key, got 'zero'",
+            {"hosts": [{"id": "a", "pools": [{"name": "", "devices": [], "held": {"x": 1}}]}]},
+            "$.hosts[0].pools[0].held.x: expected str, got 1",
         ),
         (
             Request,

@@ -26,7 +26,12 @@ def main(names: list[str]) -> int:
     for path in chosen:
         print(f"== {path.stem}", file=sys.stderr, flush=True)
         run = subprocess.run(
-            [sys.executable, str(path)], stdout=subprocess.PIPE, text=True, timeout=_LIMIT_S, check=False
+            [sys.executable, str(path)],
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=_LIMIT_S,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(_HERE.parent)},
         )
         print(run.stdout, flush=True)
         failed += run.returncode != 0

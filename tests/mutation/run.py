@@ -1,57 +1,50 @@
 """Flip every comparison and boundary of the modules that decide: some test must fail each time.
 
 ``python tests/mutation/run.py [module ...]`` prints each mutant that survives and ends with 1 if any did
-that ``EQUIVALENT`` does not argue away. Each mutant runs in a fork with everything heavy imported.
+that ``EQUIVALENT`` does not argue away.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import copy
-import importlib.abc
-import importlib.machinery
-import importlib.util
+import importlib
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "scheduler/tritium/assign"
-LIMIT_S = 30
-OPTIONS = (
-    "-x",
-    f"--timeout={LIMIT_S}",
-    "-q",
-    "-p",
-    "no:cacheprovider",
-    "-p",
-    "no:cov",
-    "-W",
-    "ignore::pytest.PytestAssertRewriteWarning",
-)
-BROKEN = 2
-"""pytest's exit code for modules that do not even import; higher ones are not about the mutant."""
-PASSED, FAILED = "survived", "caught"
+OPTIONS = ("-qq", "-s", "--timeout=120", "-p", "no:cacheprovider", "-p", "no:cov")
+"""A mutant may loop forever; but the machine may be busy."""
 
-_NO_CPUS = "a device of no known NUMA node has no CPUs to name, so its number is never looked at"
+_UNKNOWN = "no node has a negative number, and what stands for none is only compared"
 _BUDGET = "how long a slow search goes on, not what it finds"
-_NODE = '(-1, "") if d.numa_node is None else (d.numa_node, host.cpus.get(d.numa_node, ""))'
+_NODE = "tuple((-1 if device.numa_node is None else device.numa_node, device.cpus) for device in devices),"
+_EXACT = "an exact number has no use for a step"
 EQUIVALENT: dict[str, str] = {
-    f"index: {_NODE}: -1  ->  1": _NO_CPUS,
-    f"index: {_NODE}: 1  ->  2": _NO_CPUS,
+    "decide: for kept in range(len(request.prefer), -1, -1):: 1  ->  2": "the same is asked once more",
+    "layout: quotas = tuple(Quota(part, 1, seats) for part, seats in seated): 1  ->  2": _EXACT,
+    "layout: best = best_set(near, members, quotas) or 0: 0  ->  1": "the members fit, so there is a set",
+    f"index: {_NODE}: -1  ->  1": _UNKNOWN,
+    f"index: {_NODE}: 1  ->  2": _UNKNOWN,
     "links: link = links.get((one.uuid, two.uuid) if one.uuid < two.uuid else (two.uuid, one.uuid)): "
     "one.uuid < two.uuid  ->  one.uuid <= two.uuid": "no device is linked to itself",
-    "rooms: return request.members // request.group if None in shape.seats else 0: "
-    "request.members // request.group  ->  request.members": "room without end, of which no more is taken",
+    "rooms: return request.members // form.group if None in shape.seats else 0: "
+    "request.members // form.group  ->  request.members": "room without end, of which no more is taken",
     "rooms: return 0: 0  ->  1": "every host is alike to ranks without devices",
     "rooms: return 2: 2  ->  3": "only the order of the three is used",
     "ring: steps = 0: 0  ->  1": _BUDGET,
     "ring: while paths and steps < _STEPS:: steps < _STEPS  ->  steps <= _STEPS": _BUDGET,
     "ring: steps += 1: 1  ->  2": _BUDGET,
-    "layout: Quota(part & usable, 1, seats * each): 1  ->  2": "an exact number has no use for a step",
+    "layout: Quota(part & usable, 1, seats * each): 1  ->  2": _EXACT,
 }
 """Mutants that change nothing one could see, by module, line and change, and why that is so."""
 
@@ -140,75 +133,94 @@ def _walk(node: ast.AST) -> Iterator[ast.AST]:
         yield from _walk(child)
 
 
-class Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Import one module from a changed tree."""
-
-    def __init__(self, name: str, path: Path, tree: ast.Module) -> None:
-        self.name, self.path, self.tree = name, path, tree
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        del path, target
-        if fullname != self.name:
-            return None
-        return importlib.util.spec_from_file_location(fullname, self.path, loader=self)
-
-    def exec_module(self, module: ModuleType) -> None:
-        exec(compile(self.tree, str(self.path), "exec"), module.__dict__)  # noqa: S102  # that is the point
+def functions(module: ModuleType) -> list[FunctionType]:
+    """Return the functions and methods that a module defines, in order."""
+    own = [value for value in vars(module).values() if getattr(value, "__module__", "") == module.__name__]
+    inside = [part for value in own if isinstance(value, type) for part in vars(value).values()]
+    bare = (getattr(value, "__wrapped__", getattr(value, "__func__", value)) for value in (*own, *inside))
+    return [value for value in bare if isinstance(value, FunctionType)]
 
 
-def outcome(name: str, path: Path, tree: ast.Module) -> str:
-    """Run the tests against one mutant in a fork."""
-    pid = os.fork()
-    if pid == 0:
-        with Path(os.devnull).open("w", encoding="utf-8") as nothing:
-            os.dup2(nothing.fileno(), 1)
-            os.dup2(nothing.fileno(), 2)
-        sys.meta_path.insert(0, Mutated(name, path, tree))
-        import pytest
-
-        tests = sorted(map(str, (ROOT / "tests/assign").glob("test_*.py")), key=_slow_last)
-        os._exit(int(pytest.main([*OPTIONS, *tests])))
-    _, status = os.waitpid(pid, 0)
-    code = os.WEXITSTATUS(status)
-    if code > BROKEN:
-        raise RuntimeError(f"pytest ended with {code}")
-    return FAILED if code else PASSED
+def become(module: ModuleType, tree: ast.Module) -> None:
+    """Put a mutant's code into a module's functions, so that whoever has imported them has the mutant."""
+    mutant = ModuleType(f"{module.__name__}_mutant")
+    sys.modules[mutant.__name__] = mutant
+    exec(compile(tree, str(module.__file__), "exec"), mutant.__dict__)  # noqa: S102  that is the point
+    for old, new in zip(functions(module), functions(mutant), strict=True):
+        old.__code__, old.__defaults__, old.__kwdefaults__ = (
+            new.__code__,
+            new.__defaults__,
+            new.__kwdefaults__,
+        )
 
 
-def _slow_last(test: str) -> tuple[bool, str]:
-    return ("laws" in test or "ledger" in test, test)
+class Mutation:
+    """A pytest plugin: the tests are collected once, and run in a fork for each mutant until one fails."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        paths = sorted(path for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+        self.paths = [path for path in paths if not names or path.stem in names]
+        self.failed = False
+        self.total = self.survivors = 0
+
+    def pytest_configure(self) -> None:
+        """Make every run draw the same examples."""
+        import hypothesis
+
+        hypothesis.settings.register_profile("mutation", database=None, derandomize=True)
+        hypothesis.settings.load_profile("mutation")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.failed |= report.failed
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        if self._caught(session.items):
+            raise RuntimeError("the tests fail without any mutant")
+        for path in self.paths:
+            source = path.read_text(encoding="utf-8")
+            module = importlib.import_module(f"tritium.assign.{path.stem}")
+            items = sorted(session.items, key=partial(_late, module.__name__))
+            for text, line, tree in mutants(source):
+                self.total += 1
+                if not self._caught(items, partial(become, module, tree)):
+                    why = EQUIVALENT.get(f"{path.stem}: {source.splitlines()[line - 1].strip()}: {text}")
+                    self.survivors += why is None
+                    print(f"{path.stem}.py:{line}: {text}   {why or 'SURVIVED'}", flush=True)
+            print(f"{path.stem}: {self.total} mutants so far", flush=True)
+        return True
+
+    def _caught(self, items: Sequence[pytest.Item], change: Callable[[], None] = lambda: None) -> bool:
+        pid = os.fork()
+        if pid == 0:
+            with Path(os.devnull).open("w", encoding="utf-8") as nothing:
+                os.dup2(nothing.fileno(), 1)
+                os.dup2(nothing.fileno(), 2)
+            with contextlib.suppress(BaseException):
+                change()
+                for item, following in zip(items, [*items[1:], None], strict=True):
+                    item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+                    if self.failed:
+                        break
+                else:
+                    os._exit(0)
+            os._exit(1)
+        return os.waitpid(pid, 0)[1] != 0
+
+
+def _late(name: str, item: pytest.Item) -> tuple[bool, bool]:
+    """Sort tests so that most mutants are caught soon: those of the module first, the slow ones last."""
+    slow = any(word in item.nodeid for word in ("laws", "ledger", "[packed]", "[spread]"))
+    return slow, name not in item.path.read_text(encoding="utf-8")
 
 
 def main(names: Sequence[str]) -> int:
     """Mutate the named modules, or all that decide."""
-    import hypothesis
-    import numpy as np  # noqa: F401
-    import pytest  # noqa: F401
-
-    import tritium_discovery.device  # noqa: F401
-
     os.chdir(ROOT)
-    hypothesis.settings.register_profile("mutation", database=None, derandomize=True)
-    hypothesis.settings.load_profile("mutation")
-    survivors, total, start = 0, 0, time.monotonic()
-    paths = sorted(PACKAGE.glob("*.py"))
-    for path in paths:
-        if path.stem == "__init__" or (names and path.stem not in names):
-            continue
-        source = path.read_text(encoding="utf-8")
-        for text, line, tree in mutants(source):
-            if total == 0 and outcome("nothing", path, tree) != PASSED:
-                raise RuntimeError("the tests fail without any mutant")
-            total += 1
-            result = outcome(f"tritium.assign.{path.stem}", path, tree)
-            if result == PASSED:
-                why = EQUIVALENT.get(f"{path.stem}: {source.splitlines()[line - 1].strip()}: {text}")
-                survivors += why is None
-                print(f"{path.stem}.py:{line}: {text}   {why or 'SURVIVED'}", flush=True)
-    print(f"{total} mutants, {survivors} unexplained survivors, {time.monotonic() - start:.0f} s")
-    return int(survivors > 0)
+    start, mutation = time.monotonic(), Mutation(names)
+    code = pytest.main([*OPTIONS, "tests/assign"], plugins=[mutation])
+    took = time.monotonic() - start
+    print(f"{mutation.total} mutants, {mutation.survivors} unexplained survivors, {took:.0f} s")
+    return int(code not in (0, pytest.ExitCode.NO_TESTS_COLLECTED) or mutation.survivors > 0)
 
 
 if __name__ == "__main__":

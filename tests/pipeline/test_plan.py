@@ -10,7 +10,7 @@ import pytest
 from machines import written
 from pipeline.documents import full
 from tritium.assign import Assigned
-from tritium.errors import Unplaceable
+from tritium.errors import Occupied, Unplaceable
 from tritium.pipeline.look import look
 from tritium.pipeline.parse import parse
 from tritium.pipeline.plan import Plan, Survey, plan, require
@@ -95,8 +95,12 @@ def test_a_device_that_somebody_holds_is_refused_and_its_holder_named(state: Pat
     with holds.take([inventory.devices[0].uuid], what="another job", directory=directory):
         planned = plan(gang(1), survey("one-gpu", state))
 
-    with pytest.raises(Unplaceable, match=r"GPU-932e2366\S+: held by another job \(pid \d+\)"):
+    with pytest.raises(Occupied, match=r"GPU-932e2366\S+: held by another job \(pid \d+\)") as refused:
         require(planned)
+    assert refused.value.exit_code == 45
+    assert str(refused.value).startswith(
+        "pipeline digits: spec.train: 1 rank with 1 device each cannot be had on this machine now:"
+    )
     assert "held by another job" in as_text(planned)
 
 

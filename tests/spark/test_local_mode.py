@@ -15,6 +15,7 @@ import tritium
 from rigs.application import Application
 from rigs.cluster import local
 from rigs.processes import eventually
+from tritium.assign import Assigned
 from tritium.infer import read_reports
 from tritium.spark.profile import resource_profile
 from tritium_discovery import claims, holds
@@ -81,3 +82,10 @@ def test_two_applications_on_one_host_never_hold_the_same_device(tmp_path: Path,
     assert len(owners) == len({device for device, _ in owners}), "each device had one owner"
     ended = (report.began + report.load_s + report.seconds for report in reports)
     assert max(began) < max(ended), "they ran at the same time"
+
+
+def test_a_request_is_explained_by_the_devices_that_the_driver_sees(spark: SparkSession) -> None:
+    told = tritium.explain(spark, tritium.Request(members=2))
+
+    assert isinstance(told.decision, Assigned)
+    assert {member.pool for member in told.decision.placement.members} == {"driver"}

@@ -57,6 +57,17 @@ def test_views_taken_at_different_moments_agree_on_the_least() -> None:
     assert pool.held == {UUIDS[0]: "task 1", UUIDS[1]: "task 2"}
 
 
+def test_the_cpus_near_each_members_devices_are_named() -> None:
+    decision = assign(snapshot_of([view("driver", UUIDS), view("driver", UUIDS)]), Request(members=2))
+
+    assert isinstance(decision, Assigned)
+    near = {device.uuid: device.cpus for device in MACHINE.devices}
+    assert [member.cpus for member in decision.placement.members] == [
+        near[member.devices[0]] for member in decision.placement.members
+    ]
+    assert all(member.cpus for member in decision.placement.members)
+
+
 def test_every_task_computes_the_same_placement_whatever_the_order_of_views() -> None:
     views = [view("executor 0", UUIDS[:4]), view("executor 1", UUIDS[4:]), view("executor 1", UUIDS[4:])]
 

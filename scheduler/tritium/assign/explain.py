@@ -1,12 +1,69 @@
-"""Decides how a decision is told to people: text lines, the same for logs, errors and the terminal."""
+"""Decides how a decision is told: to people as text, the same wherever it is read, to programs as data."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from tritium.assign.types import Assigned, Constraints, Decision, Drain, Member, Reason, Unassignable
+from tritium.assign.decide import assign
+from tritium.assign.reasons import asked, counted
+from tritium.assign.types import (
+    Assigned,
+    Constraints,
+    Decision,
+    Drain,
+    Member,
+    Reason,
+    Request,
+    Snapshot,
+    Unassignable,
+)
+from tritium.assign.waits import drain_for
+from tritium.assign.wire import to_json
 
-__all__ = ["explain"]
+__all__ = ["Explanation", "Question", "answer", "explain"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """Would a request fit a cluster? All that is needed to ask again elsewhere: a saved snapshot is one."""
+
+    snapshot: Snapshot
+    request: Request
+    policy: str = "packed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """The answer to a question; ``str()`` is its text."""
+
+    question: Question
+    decision: Decision
+    drain: Drain | None
+    """Who could be asked to give way, if the request does not fit now."""
+
+    def __str__(self) -> str:
+        """Return what was asked, and the answer below it."""
+        return "\n".join([asked(self.question.request), *explain(self.decision, self.drain)])
+
+    def as_data(self) -> dict[str, Any]:
+        """Return the answer as data for ``json.dumps``."""
+        return {
+            "asked": asked(self.question.request),
+            "policy": self.question.policy,
+            "answer": _verdict(self.decision),
+            **to_json(self.decision),
+            "drain": to_json(self.drain),
+        }
+
+
+def answer(question: Question) -> Explanation:
+    """Assign, and say who could be asked to give way where that does not succeed."""
+    decision = assign(question.snapshot, question.request, question.policy)
+    fits = isinstance(decision, Assigned)
+    drain = None if fits else drain_for(question.snapshot, question.request, question.policy)
+    return Explanation(question=question, decision=decision, drain=drain)
 
 
 def explain(decision: Decision, drain: Drain | None = None, *, most: int = 20) -> list[str]:
@@ -29,13 +86,22 @@ def explain(decision: Decision, drain: Drain | None = None, *, most: int = 20) -
 def _told(decision: Decision, most: int) -> list[str]:
     if isinstance(decision, Assigned):
         members = decision.placement.members
-        lines = [f"fits: {len(members)} members", *_first([_member(member) for member in members], most)]
+        lines = [
+            f"{_verdict(decision)}: {counted(len(members), 'member')}",
+            *_first([_member(member) for member in members], most),
+        ]
         return lines + [f"  given up: {_wish(wish)}" for wish in decision.given_up]
     reasons = _first([_reason(reason) for reason in decision.reasons], most)
     if isinstance(decision, Unassignable):
-        return ["can never fit", *reasons]
+        return [_verdict(decision), *reasons]
     waits = [f"waits for {w.device} on {w.host}, held by {w.holder}" for w in decision.waits_for]
-    return ["not now", *_first(waits, most), *reasons]
+    return [_verdict(decision), *_first(waits, most), *reasons]
+
+
+def _verdict(decision: Decision) -> str:
+    if isinstance(decision, Assigned):
+        return "fits"
+    return "can never fit" if isinstance(decision, Unassignable) else "not now"
 
 
 def _first(lines: Sequence[str], most: int) -> Iterator[str]:

@@ -98,10 +98,7 @@ def _seen(host: Host) -> Entry:
         tuple(masks),
         tuple(pool.seats for pool in pools),
         costs_of(devices, host.links),
-        tuple(
-            (-1, "") if d.numa_node is None else (d.numa_node, host.cpus.get(d.numa_node, ""))
-            for d in devices
-        ),
+        tuple((-1 if device.numa_node is None else device.numa_node, device.cpus) for device in devices),
     )
     return Entry(
         id=host.id,

@@ -49,7 +49,7 @@ class Shape:
         """Members that each pool must take; ``None``: as many as fit."""
         self.costs = costs
         self.cpus = cpus
-        """By position of the device: its NUMA node and the CPUs there."""
+        """By position of the device: its NUMA node (-1 where nobody says) and the CPUs next to it."""
 
 
 shape_of = lru_cache(maxsize=1024)(Shape)
@@ -148,14 +148,13 @@ def farthest(shape: Shape, usable: int, members: int, form: Form) -> int:
     blocks = [
         whole.devices[at : at + form.devices_each] for at in range(0, len(whole.devices), form.devices_each)
     ]
-    gaps = [[sum(shape.costs[a][b] for a in one for b in two) for two in blocks] for one in blocks]
-    widest = max(map(max, gaps))
-    near = tuple(tuple(widest - gap for gap in row) for row in gaps)
-    quotas = tuple(
-        Quota(sum(1 << at for at, pool in enumerate(whole.pools) if pool == number), 1, seats)
-        for number, seats in enumerate(shape.seats)
-        if seats is not None
-    )
+    near = tuple(tuple(-sum(shape.costs[a][b] for a in one for b in two) for two in blocks) for one in blocks)
+    parts = [
+        sum(1 << at for at, pool in enumerate(whole.pools) if pool == number)
+        for number in range(len(shape.pools))
+    ]
+    seated = ((part, seats) for part, seats in zip(parts, shape.seats, strict=True) if seats is not None)
+    quotas = tuple(Quota(part, 1, seats) for part, seats in seated)
     best = best_set(near, members, quotas) or 0
     return sum(1 << device for at, block in enumerate(blocks) if best >> at & 1 for device in block)
 
@@ -211,5 +210,5 @@ def _between(costs: Costs, positions: tuple[int, ...]) -> Costs:
 
 
 def cpus_near(shape: Shape, devices: Sequence[int]) -> str:
-    """Name the CPUs of the NUMA nodes that the devices hang on."""
+    """Name the CPUs next to the devices, NUMA node by NUMA node."""
     return ",".join(cpus for _, cpus in sorted({shape.cpus[device] for device in devices}) if cpus)

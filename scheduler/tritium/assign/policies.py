@@ -79,7 +79,7 @@ def spread(rooms: Rooms, units: int) -> Numbers:
     array([3, 2, 2])
     """
     full_rounds = bisect_left(
-        range(1, units + 1), units, key=lambda each: int(np.minimum(rooms.units, each).sum())
+        range(1, units), units, key=lambda each: int(np.minimum(rooms.units, each).sum())
     )
     take = np.minimum(rooms.units, full_rounds)
     most_first = np.argsort(-rooms.units, kind="stable")

@@ -12,7 +12,7 @@ from tritium.assign.shares import left_of
 from tritium.assign.types import Reason, Request
 from tritium_discovery.device import Device, Uuid
 
-__all__ = ["why_not"]
+__all__ = ["asked", "counted", "why_not"]
 
 _NAMED = 3
 """Devices named in one sentence; the others are counted."""
@@ -78,13 +78,13 @@ def _room_reasons(index: Index, request: Request, policy: Policy) -> Iterator[Re
             yield _seats_short(entry, seated, space.usable[bucket].bit_count(), request)
     seated = int(space.seated.sum())
     if request.members < seated:
-        sentence = f"{request.members} members asked, but Spark started {seated} tasks for them"
+        sentence = f"{counted(request.members, 'member')} asked, but Spark started {seated} tasks for them"
         yield Reason(rule="seats", where="", sentence=sentence)
     units = keep_apart(space.rooms, request.apart, policy).units
     room = (space.seated + units * request.group).tolist()
     short = request.members - sum(room)
     if short > 0:
-        sentence = f"{_asked(request)}, room for {sum(room)} ({_most(index, room)})"
+        sentence = f"{asked(request)}, room for {sum(room)} ({_most(index, room)})"
         yield Reason(rule="count", where="", sentence=sentence, short=short / request.members)
     elif request.apart is not None:
         sentence = f"Spark's tasks put two groups on one {request.apart}"
@@ -99,24 +99,45 @@ def _most(index: Index, room: Sequence[int]) -> str:
 
 
 def _seats_short(entry: Entry, seated: int, usable: int, request: Request) -> Reason:
+    there = counted(usable, "usable device")
     return Reason(
         rule="seats",
         where=entry.id,
-        sentence=f"Spark started {seated} tasks here: {_asked(request)}, {usable} usable devices",
+        sentence=f"Spark started {counted(seated, 'task')} here: {asked(request)}, {there}",
         short=max(0.0, 1 - usable / (seated * max(1, request.devices_each))),
     )
 
 
-def _asked(request: Request) -> str:
-    """Say what a request asks for.
+def asked(request: Request) -> str:
+    """Say what a request asks for, its wishes left out.
 
-    >>> _asked(Request(members=8, devices_each=2, group=4, near="nvlink", apart="host"))
-    '8 members of 2 devices each in groups of 4 on one nvlink, no two groups on one host'
+    >>> asked(Request(members=8, devices_each=2, product="A100", group=4, near="nvlink", apart="host"))
+    '8 members with 2 devices each (A100) in groups of 4 on one nvlink, no two groups on one host'
     """
-    what = f"a share of {request.share_mib} MiB" if request.share_mib else f"{request.devices_each} devices"
-    text = f"{request.members} members of {what} each"
+    text = f"{counted(request.members, 'member')} with "
+    text += (
+        f"a share of {request.share_mib} MiB"
+        if request.share_mib
+        else counted(request.devices_each, "device")
+    )
+    text += " each" if request.members > 1 else ""
+    needs = (
+        request.product,
+        f"{request.min_memory_mib} MiB" if request.min_memory_mib else None,
+        f"compute capability {'.'.join(map(str, request.min_capability))}"
+        if any(request.min_capability)
+        else None,
+        f"MIG profile {request.mig_profile}" if request.mig_profile else None,
+    )
+    named = ", ".join(need for need in needs if need)
+    text += f" ({named})" if named else ""
     if request.group > 1 or request.near != "host":
         text += f" in groups of {request.group} on one {request.near}"
     if request.apart is not None:
         text += f", no two groups on one {request.apart}"
     return text
+
+
+def counted(number: int, noun: str) -> str:
+    """Say how many; ``1 device`` but ``2 devices``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -57,7 +57,7 @@ def _whole_space(index: Index, request: Request) -> Space:
 def _shared_space(index: Index, request: Request) -> Space:
     """Return the room for replicas that share devices, which every host has its own of."""
     by_entry = [share_room(entry, request) for entry in index.entries]
-    units, tight, fit = np.array(by_entry, np.int64).reshape(-1, 3).T
+    units, tight, fit = np.array(by_entry, np.int64).reshape(len(by_entry), 3).T
     return Space(
         usable=[free for _, free in index.buckets],
         seated=_seated(index),

@@ -70,8 +70,6 @@ class Host:
     """The key's UUIDs are in ascending order; a pair without a link counts as the slowest."""
     rack: str = ""
     """The rack or zone it stands in, e.g. ``rack-12``; empty where nobody says."""
-    cpus: Mapping[int, str] = field(default_factory=dict)
-    """The CPUs of each NUMA node, e.g. ``{0: "0-31,64-95"}`` (``/sys/devices/system/node/node0/cpulist``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

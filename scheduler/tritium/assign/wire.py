@@ -106,11 +106,7 @@ def _read_mapping(key: Any, value: Any, data: Any, path: str) -> dict[Any, Any]:
     if get_origin(key) is tuple:
         pairs = [_read_tuple((list, Any), pair, path) for pair in _checked(list, data or [], path)]
         return {_read(key, one, path): _read(value, two, f"{path}[{one}]") for one, two in pairs}
-    items = _checked(dict, data, path)
-    wrong = [one for one in items if key is int and not one.isdecimal()]
-    if wrong:
-        raise Malformed(path, f"expected a number as key, got {wrong[0]!r}")
-    return {int(one) if key is int else one: _read(value, two, f"{path}.{one}") for one, two in items.items()}
+    return {one: _read(value, two, f"{path}.{one}") for one, two in _checked(dict, data, path).items()}
 
 
 def _read_tuple(parts: tuple[Any, ...], data: Any, path: str) -> tuple[Any, ...]:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from tritium.assign import Assigned, Decision, Host, Pool, Request, Snapshot, Waiting, assign
-from tritium.errors import Unplaceable
+from tritium.assign.reasons import counted
+from tritium.errors import Occupied, Unplaceable
 from tritium.pipeline.results import StageName
 from tritium.pipeline.spec import Pipeline
 from tritium_discovery import Device, Inventory, Link, LinkKind, Uuid
 
-__all__ = ["POLICY", "Plan", "StagePlan", "Survey", "plan", "require", "why"]
+__all__ = ["POLICY", "Plan", "StagePlan", "Survey", "alone", "plan", "require", "why"]
 
 POLICY = "packed"
 """The gang's and the inference job's default."""
@@ -59,11 +60,11 @@ class StagePlan:
         """The request in words."""
         request = self.request
         if request.kind == "replicas":
-            asked = f"{_count(request.members, 'replica')} of the model with 1 device each"
+            asked = f"{counted(request.members, 'replica')} of the model with 1 device each"
         elif request.devices_each == 0:
-            asked = f"{_count(request.members, 'rank')} on the CPU"
+            asked = f"{counted(request.members, 'rank')} on the CPU"
         else:
-            asked = f"{_count(request.members, 'rank')} with {_count(request.devices_each, 'device')} each"
+            asked = f"{counted(request.members, 'rank')} with {counted(request.devices_each, 'device')} each"
         return asked + (f" of at least {request.min_memory_mib} MiB" if request.min_memory_mib else "")
 
 
@@ -90,13 +91,15 @@ def require(planned: Plan) -> None:
     """Let a plan pass in which every stage has its devices.
 
     Raises:
-        Unplaceable: a stage has not; with the assigner's reasons, and who holds what is missing.
+        Occupied: a stage has not, because others hold what is missing.
+        Unplaceable: a stage can never have them here; both with the assigner's reasons.
     """
     for stage in planned.stages:
         if not isinstance(stage.decision, Assigned):
-            now = " now" if isinstance(stage.decision, Waiting) else ""
+            waits = isinstance(stage.decision, Waiting)
+            refusal, now = (Occupied, " now") if waits else (Unplaceable, "")
             what = f"pipeline {planned.name}: spec.{stage.stage}: {stage.asks}"
-            raise Unplaceable(
+            raise refusal(
                 f"{what} cannot be had on this machine{now}:",
                 (_stock(planned.survey), *_reasons(stage.decision)),
             )
@@ -114,7 +117,7 @@ def why(planned: Plan, stage: StagePlan) -> Iterator[str]:
     devices = planned.survey.inventory.devices
     against = {device.uuid: _against(device, planned.survey, stage.request) for device in devices}
     fit = sum(not sentence for sentence in against.values())
-    yield f"policy {POLICY}: {len(chosen)} of {_count(fit, 'device')} that qualify"
+    yield f"policy {POLICY}: {len(chosen)} of {counted(fit, 'device')} that qualify"
     if stage.request.kind == "gang":
         yield from _joined(planned.survey.inventory.links, chosen)
     yield from (f"not {uuid}: {sentence}" for uuid, sentence in against.items() if sentence)
@@ -142,26 +145,30 @@ def _placed(stage: StageName, request: Request, snapshot: Snapshot) -> StagePlan
 
 
 def _snapshot(survey: Survey, workers: int, *, members: int) -> Snapshot:
-    """Share the devices out as gpu-discover does among Workers, and the tasks as Spark does: in turn.
+    return alone(survey) if workers == 1 else _shared(survey, workers, members=members)
 
-    What nobody may use stands in a pool of its own, so that the assigner can say why; and so that it
-    can say what one Worker lacks, that one takes what it can.
-    """
+
+def alone(survey: Survey) -> Snapshot:
+    """Return this machine as one Worker has it: all devices, and who holds which."""
+    inventory = survey.inventory
+    pool = Pool(name="executor 0", devices=inventory.devices, held=survey.taken)
+    return Snapshot(hosts=(Host(id=inventory.host, pools=(pool,), links=inventory.links),))
+
+
+def _shared(survey: Survey, workers: int, *, members: int) -> Snapshot:
+    """Share the devices out as gpu-discover does among Workers, and the tasks as Spark does: in turn."""
     usable = _usable(survey)
     share = len(usable) // workers
-    pools = [
+    pools = tuple(
         Pool(
             name=f"executor {number}",
             devices=usable[number * share : (number + 1) * share],
-            seats=None if workers == 1 else members // workers + (number < members % workers),
+            seats=members // workers + (number < members % workers),
         )
         for number in range(workers)
-    ]
-    rest = tuple(device for device in survey.inventory.devices if device not in usable)
-    if rest:
-        pools.append(Pool(name="out of use", devices=rest, held=survey.taken, seats=0))
+    )
     inventory = survey.inventory
-    return Snapshot(hosts=(Host(id=inventory.host, pools=tuple(pools), links=inventory.links),))
+    return Snapshot(hosts=(Host(id=inventory.host, pools=pools, links=inventory.links),))
 
 
 def _usable(survey: Survey) -> tuple[Device, ...]:
@@ -176,7 +183,7 @@ def _stock(survey: Survey) -> str:
     >>> _stock(Survey(inventory=Inventory(host=HostId("a"), hostname="a", origin="nvml"), taken={}))
     'it has 0 devices, of which 0 are healthy and free'
     """
-    there = _count(len(survey.inventory.devices), "device")
+    there = counted(len(survey.inventory.devices), "device")
     return f"it has {there}, of which {len(_usable(survey))} are healthy and free"
 
 
@@ -207,7 +214,3 @@ def _joined(links: Mapping[tuple[Uuid, Uuid], Link], chosen: Sequence[Uuid]) -> 
         slowest = min(pairs)
         lanes = f"{slowest.lanes} NVLinks" if slowest.lanes else _PATHS[slowest.kind]
         yield f"they reach each other over {lanes}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

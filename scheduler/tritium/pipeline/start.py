@@ -21,7 +21,7 @@ from tritium.pipeline.spec import Pipeline
 from tritium.store.disk import LocalDisk
 from tritium_discovery import DiscoveryError
 
-__all__ = ["MACHINE", "planned", "report_of", "start"]
+__all__ = ["MACHINE", "environment", "planned", "report_of", "start"]
 
 MACHINE = "TRITIUM_MACHINE"
 """The variable that chooses an emulated machine."""
@@ -33,7 +33,7 @@ def planned(pipeline: Pipeline, *, machine: str | None) -> Plan:
     Raises:
         DiscoveryError: the devices cannot be read.
     """
-    return plan(pipeline, look(pipeline, environ=_environment(machine)))
+    return plan(pipeline, look(pipeline, environ=environment(os.environ, machine)))
 
 
 def start(
@@ -59,7 +59,7 @@ def start(
         pipeline=pipeline,
         run=done,
         plan=before if isinstance(before, Plan) else None,
-        machine=_environment(machine).get(MACHINE) or None,
+        machine=environment(os.environ, machine).get(MACHINE) or None,
         facts=_facts(master),
     )
     LocalDisk().write(report_of(pipeline), render(story).encode())
@@ -71,8 +71,9 @@ def report_of(pipeline: Pipeline) -> Path:
     return root_of(pipeline) / "report.html"
 
 
-def _environment(machine: str | None) -> Mapping[str, str]:
-    return {**os.environ, **({MACHINE: machine} if machine is not None else {})}
+def environment(environ: Mapping[str, str], machine: str | None) -> Mapping[str, str]:
+    """Return the environment in which a machine is emulated, or as it is."""
+    return {**environ, **({MACHINE: machine} if machine is not None else {})}
 
 
 def _foreseen(pipeline: Pipeline, machine: str | None) -> Plan | TritiumError | DiscoveryError:

@@ -1,0 +1,100 @@
+"""Edge: what `tritium explain` answers, to a pipeline file, to a saved snapshot, or about this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from tritium.assign import POLICIES, Assigned, BadRequest, Request, Unassignable
+from tritium.assign.explain import Explanation, Question, answer
+from tritium.assign.wire import Malformed, from_json
+from tritium.errors import BadSpec, Occupied, Unplaceable
+from tritium.pipeline.load import load
+from tritium.pipeline.look import survey
+from tritium.pipeline.plan import POLICY, alone
+from tritium.pipeline.start import environment, planned
+
+__all__ = ["answers", "exit_code", "request_of"]
+
+T = TypeVar("T")
+
+
+def answers(
+    file: Path | None, request: Request | None = None, *, machine: str | None
+) -> Mapping[str, Explanation]:
+    """Return the answer to each stage of a pipeline; elsewhere there is one question, ``request``.
+
+    Raises:
+        BadSpec, CodeMissing: the file is wrong, or it is not clear what is asked.
+        DiscoveryError: the devices of this machine, or of the one that is emulated, cannot be read.
+    """
+    if file is not None and file.suffix != ".json":
+        questions = _of_stages(file, request, machine)
+    elif file is not None:
+        saved = _saved(file)
+        questions = {"request": saved if request is None else replace(saved, request=request)}
+    elif request is not None:
+        snapshot = alone(survey(environment(os.environ, machine)))
+        questions = {"request": Question(snapshot=snapshot, request=request, policy=POLICY)}
+    else:
+        raise BadSpec("explain", ["name a file, or say with --request what is asked of this machine"])
+    return {name: answer(question) for name, question in questions.items()}
+
+
+def exit_code(told: Iterable[Explanation]) -> int:
+    """Return 0 if all is well, else the code of the worst answer: never is worse than not now."""
+    decisions = [each.decision for each in told]
+    if any(isinstance(decision, Unassignable) for decision in decisions):
+        return Unplaceable.exit_code
+    return 0 if all(isinstance(decision, Assigned) for decision in decisions) else Occupied.exit_code
+
+
+def request_of(text: str) -> Request:
+    """Return the request that is written in YAML or JSON, e.g. ``{members: 4, near: nvlink}``.
+
+    Raises:
+        BadSpec: it is none.
+    """
+    try:
+        return _typed(Request, yaml.safe_load(text), "--request")
+    except yaml.YAMLError as err:
+        raise BadSpec("--request", [f"{text!r} is no YAML"]) from err
+
+
+def _of_stages(file: Path, request: Request | None, machine: str | None) -> dict[str, Question]:
+    if request is not None:
+        raise BadSpec(str(file), ["its stages say what they ask for: leave out --request, or the file"])
+    return {
+        stage.stage: Question(snapshot=stage.snapshot, request=stage.request, policy=POLICY)
+        for stage in planned(load(file), machine=machine).stages
+    }
+
+
+def _saved(file: Path) -> Question:
+    """Read the question that ``tritium.explain`` saved."""
+    where = str(file)
+    try:
+        question = _typed(Question, json.loads(file.read_text(encoding="utf-8")), where)
+    except FileNotFoundError as err:
+        raise BadSpec(where, ["there is no such file"]) from err
+    except (OSError, ValueError) as err:
+        raise BadSpec(where, [f"is no saved snapshot: {err}"]) from err
+    if question.policy not in POLICIES:
+        known = ", ".join(sorted(POLICIES))
+        raise BadSpec(where, [f"policy: {question.policy!r} is unknown; there are {known}"])
+    return question
+
+
+def _typed(kind: type[T], data: Any, where: str) -> T:
+    try:
+        return from_json(kind, data)
+    except Malformed as err:
+        raise BadSpec(where, [str(err)]) from err
+    except BadRequest as err:
+        raise BadSpec(where, err.problems) from err
