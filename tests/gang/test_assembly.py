@@ -323,3 +323,36 @@ def test_values_are_shared_when_every_rank_has_put_one_in_and_stay_in_order() ->
     both = [Shared(call=0, payloads=(b"a1", b"b1"))], [Shared(call=1, payloads=(b"a2", b"b2"))]
     assert gang.handle(Share(rank=1, call=0, payload=b"b1"), now=5.0) == both[0]
     assert gang.handle(Share(rank=1, call=1, payload=b"b2"), now=5.0) == both[1]
+
+
+def test_a_rank_that_was_killed_is_to_blame_also_where_its_peer_that_raised_was_heard_first() -> None:
+    gang = running()
+    raised = Outcome(kind="raised", cause="RuntimeError: Connection reset by peer")
+
+    gang.handle(Gone(task=0, outcome=raised), now=5.0)
+    assert str(gang.error) == "train: rank 1 failed: RuntimeError: Connection reset by peer"
+    gang.handle(Gone(task=1, outcome=Outcome(kind="killed", cause="killed by SIGKILL")), now=5.1)
+
+    assert isinstance(gang.error, RankFailed)
+    assert str(gang.error) == "train: rank 0 failed: killed by SIGKILL"
+    assert gang.error.by_machine
+    assert gang.error.victims == (1,)
+
+
+def test_a_lost_rank_is_to_blame_also_where_its_peer_that_raised_was_heard_first() -> None:
+    gang = running()
+
+    gang.handle(Gone(task=0, outcome=Outcome(kind="raised", cause="RuntimeError: reset")), now=5.0)
+    gang.handle(Lost(task=1), now=5.1)
+
+    assert isinstance(gang.error, GangLost)
+    assert str(gang.error) == "train: lost rank 0: its executor or Python worker went away"
+
+
+def test_of_two_that_raise_the_first_is_to_blame() -> None:
+    gang = running()
+
+    for task in (0, 1):
+        gang.handle(Gone(task=task, outcome=Outcome(kind="raised", cause=f"ValueError: {task}")), now=5.0)
+
+    assert str(gang.error) == "train: rank 1 failed: ValueError: 0"

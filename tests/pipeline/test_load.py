@@ -63,11 +63,13 @@ def test_a_folder_is_no_pipeline_file(tmp_path: Path) -> None:
 
 def test_a_script_must_be_there_and_be_python(tmp_path: Path) -> None:
     file = write(tmp_path, changed({"spec.train.run": "train.py", "spec.train.params": ...}))
-
     script = tmp_path / "train.py"
-    assert f"spec.train.run: the script {script} cannot be read: No such file or directory" in refusal(file)
+
+    with pytest.raises(CodeMissing, match=rf"train\.run: the script {script} cannot be read: No such file"):
+        load(file)
     script.write_text("def (:\n")
-    assert f"spec.train.run: the script {script}, line 1 is no Python: invalid syntax" in refusal(file)
+    with pytest.raises(CodeMissing, match=rf"train\.run: the script {script}, line 1 is no Python: invalid"):
+        load(file)
 
 
 def test_missing_data_and_missing_functions_are_told_together(tmp_path: Path) -> None:

@@ -96,6 +96,8 @@ class Assembly:
     peaks: dict[int, Peak] = field(default_factory=dict)
     """By rank: its memory, told as it ended."""
     _vigil: Vigil = field(default_factory=Vigil)
+    _blamed: Outcome | None = None
+    """The end of a rank that ended the gang."""
     _replies: dict[int, Reserved] = field(default_factory=dict)
     _shares: dict[int, dict[int, bytes]] = field(default_factory=dict)
     """By call of all_gather, by rank: what was put into those that not all have made yet."""
@@ -249,7 +251,11 @@ class Assembly:
         self._vigil.forgets(task)
         said: list[ToTask] = []
         if outcome.failed and self.phase not in ("ending", "over"):
+            self._blamed = outcome
             said += self._end(self._failure(task, outcome), now)
+        elif self._blamed and self._blamed.kind == "raised" and outcome.kind in ("killed", "lost"):
+            # Its peers raise when it breaks off in the middle of a collective, and may be heard first.
+            self._blamed, self.error = outcome, self._failure(task, outcome)
         if self.phase != "over" and len(self.outcomes) == self.size:
             self._enter("over", now)
             said.append(AllGone())
@@ -282,7 +288,7 @@ class Assembly:
             where = f" on {hello.view.pool_name} of {hello.view.inventory.host}" if hello else ""
             who = f"rank {self.ranks[task]}" if task in self.ranks else f"task {task}"
             said += self._end(GangLost(f"{self.gang}: lost {who}{where}: {how}"), now)
-        return said + self._gone(task, Outcome(kind="lost", cause="connection lost"), now)
+        return said + self._gone(task, Outcome(kind="lost", cause=how), now)
 
     def _end(self, error: TritiumError, now: float) -> list[ToTask]:
         # What was found first stays the cause, unless somebody cancels.

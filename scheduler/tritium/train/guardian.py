@@ -207,6 +207,9 @@ def _watch(pid: int, wire: socket.socket, bell: int) -> int | None:
                     _say(wire, f"stopped {signal_name(os.WSTOPSIG(status))}" if stopped else "continued")
         if wire.fileno() in ready:
             if not _is_asked(wire):
+                # A rank that ended before it was to be stopped says why the gang ended.
+                if select.select([bell], [], [], 0)[0]:
+                    continue
                 return None
             os.kill(pid, signal.SIGUSR1)
         # A task that stands still does not read: never wait for it here.

@@ -276,7 +276,7 @@ class Supervisor:
     def _ending(self) -> tuple[Outcome, bytes | None]:
         self._drain()
         result = self.folder / "result.pkl"
-        if self._stopped:
+        if self._stopped and self._status is None:
             ending = Ending(kind="stopped", cause="ended with the gang")
         elif self._silent:
             ending = Ending(kind="killed" if self._standing else "lost", cause=self._silent)
