@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import urllib.request
 from pathlib import Path
 
 import pytest
 
+from rigs.require import require
 from tritium import metrics
 from tritium.assign.index import Index
 from tritium.assign.ledger import Gone as LedgerGone
@@ -120,6 +122,12 @@ def test_a_gang_that_never_started_is_counted_and_holds_nothing() -> None:
     assert not board.events
 
 
+@pytest.fixture
+def prometheus() -> None:
+    found = importlib.util.find_spec("prometheus_client")
+    require(found, what="prometheus_client", install="pip install 'tritium[metrics]'")
+
+
 def lines(board: Board) -> set[str]:
     from prometheus_client import CollectorRegistry, generate_latest
 
@@ -129,6 +137,7 @@ def lines(board: Board) -> set[str]:
     return {line for line in text.splitlines() if not line.startswith("#")}
 
 
+@pytest.mark.usefixtures("prometheus")
 def test_metrics_say_which_rank_holds_which_device_and_what_it_reported() -> None:
     board = Board()
     driver = Driver(board)
@@ -150,6 +159,7 @@ def test_metrics_say_which_rank_holds_which_device_and_what_it_reported() -> Non
     assert 'tritium_gang_attempts_total{gang="train",outcome="succeeded"} 1.0' in lines(board)
 
 
+@pytest.mark.usefixtures("prometheus")
 def test_metrics_are_served_and_a_taken_port_is_a_sentence() -> None:
     port = metrics.serve(bind="127.0.0.1")
 
