@@ -5,7 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 LOCK := tests/requirements/dev.txt
-COMPILE := pip compile --quiet pyproject.toml --extra spark --extra demo --extra storage --extra metrics --group dev --universal --python-version 3.11 \
+COMPILE := pip compile --quiet pyproject.toml --extra spark --extra demo --extra connect --extra storage --extra metrics --group dev --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-annotate --no-header
 export PYTHONDONTWRITEBYTECODE :=
 

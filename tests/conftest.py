@@ -124,6 +124,20 @@ def _torch() -> None:
     require(importlib.util.find_spec("torch"), what="torch", install="pip install 'tritium[demo]'")
 
 
+def _connect() -> None:
+    require(importlib.util.find_spec("grpc"), what="grpcio", install="pip install 'tritium[connect]'")
+
+
+def _gpu() -> None:
+    """Skip even in CI, whose machines have none."""
+    from tritium_discovery import DiscoveryError, Settings, discover
+
+    try:
+        discover(Settings.from_env(os.environ))
+    except DiscoveryError as err:
+        pytest.skip(f"a real GPU is needed: {err}")
+
+
 def _compiler() -> None:
     require(shutil.which("cc"), what="a C compiler", install="apt-get install gcc libc6-dev")
 
@@ -163,6 +177,8 @@ _RIGS: Mapping[str, Callable[[], None]] = {
     "spark": _spark,
     "torch": _torch,
     "yarn": _spark,
+    "connect": _connect,
+    "gpu": _gpu,
     "nvml": _compiler,
     "delta": _delta,
     "kafka": _kafka,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tritium import checkpoint, metrics
     from tritium.assign.types import Constraints, Request
     from tritium.infer.predict import predict
+    from tritium.spark.conf import conf
     from tritium.spark.devices import devices
     from tritium.spark.probe import explain, snapshot
     from tritium.spark.session import session
@@ -29,6 +30,7 @@ __all__ = [
     "Result",
     "Shard",
     "checkpoint",
+    "conf",
     "devices",
     "explain",
     "metrics",
@@ -46,6 +48,7 @@ _HOMES = {
     "Request": "tritium.assign.types",
     "Result": "tritium.train.result",
     "Shard": "tritium.train.shard",
+    "conf": "tritium.spark.conf",
     "devices": "tritium.spark.devices",
     "explain": "tritium.spark.probe",
     "predict": "tritium.infer.predict",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tritium.cli_conf import conf
 from tritium.errors import CannotPublish, TritiumError
 from tritium_discovery import DiscoveryError
 
@@ -82,6 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _tritium(*, debug: bool) -> None:
     """Decide which accelerator each Spark task holds, for training and for inference."""
     del debug  # read in main, which has to know it before anything can fail
+
+
+_tritium.add_command(conf)
 
 
 @_tritium.command()

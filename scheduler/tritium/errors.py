@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AlreadyRunning",
+    "BadConf",
     "BadSpec",
     "CannotHold",
     "CannotPublish",
@@ -43,6 +44,16 @@ class TritiumError(Exception):
     def headline(self) -> str:
         """The sentence without the reasons below it."""
         return str(self).partition("\n")[0]
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Travel between processes whole; an exception's own way is to be constructed from its text."""
+        return _rebuilt, (type(self), self.args, dict(vars(self)))
+
+
+def _rebuilt(kind: type[TritiumError], args: tuple[object, ...], state: dict[str, object]) -> TritiumError:
+    error = kind.__new__(kind, *args)
+    vars(error).update(state)
+    return error
 
 
 class BadSpec(TritiumError):
@@ -190,3 +201,9 @@ class Occupied(Unplaceable):
     """What is asked for can be had, but not now: ``reasons`` say who has it. Asking again later helps."""
 
     exit_code = 45
+
+
+class BadConf(TritiumError):
+    """A file of Spark properties holds a mistake that makes something fail (``tritium conf --check``)."""
+
+    exit_code = 48

@@ -16,7 +16,7 @@ from rigs.jvm import clean_environment
 
 __all__ = ["Daemon", "Standalone", "spark_home"]
 
-_START_LIMIT_S = 90.0
+_START_LIMIT_S = 300.0
 
 
 def spark_home() -> Path:
@@ -40,10 +40,10 @@ class Daemon:
                 cwd=directory,
                 env=clean_environment(
                     **{
+                        "SPARK_DAEMON_MEMORY": "300m",
                         **environ,
                         "SPARK_HOME": str(spark_home()),
                         "SPARK_LOCAL_IP": "127.0.0.1",
-                        "SPARK_DAEMON_MEMORY": "300m",
                     }
                 ),
                 start_new_session=True,

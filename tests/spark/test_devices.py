@@ -166,25 +166,58 @@ def test_what_an_earlier_task_left_in_a_reused_worker_hides_no_device(spark: Spa
     assert all(uuids for _, uuids in seen)
 
 
+@pytest.fixture
+def exact(spark: SparkSession) -> Iterator[None]:
+    spark.conf.set(EXACT, "exact")
+    yield
+    spark.conf.unset(EXACT)
+
+
+def granted() -> list[int]:
+    from pyspark import TaskContext
+
+    context = TaskContext.get()
+    assert context is not None
+    return sorted(map(int, context.resources()["gpu"].addresses))
+
+
+@pytest.mark.usefixtures("exact")
 def test_exact_addresses_keep_to_what_spark_granted(spark: SparkSession) -> None:
     def task(batches: Any) -> Any:
         import pyarrow as pa
-        from pyspark import TaskContext
 
         list(batches)
-        context = TaskContext.get()
-        assert context is not None
-        os.environ[EXACT] = "exact"
-        try:
-            seen = use()["addresses"]
-        finally:
-            del os.environ[EXACT]
-        granted = sorted(map(int, context.resources()["gpu"].addresses))
-        yield pa.RecordBatch.from_pydict({"same": [sorted(seen) == granted]})
+        yield pa.RecordBatch.from_pydict({"same": [sorted(use()["addresses"]) == granted()]})
 
     rows = spark.range(0, 4, 1, 4).mapInArrow(task, "same boolean", profile=resource_profile(spark, gpus=2))
 
     assert all(row.same for row in rows.collect())
+
+
+def test_the_tasks_of_an_rdd_job_are_told_by_their_environment(spark: SparkSession) -> None:
+    def task(_: Any) -> list[bool]:
+        os.environ["TRITIUM_ADDRESSES"] = "exact"
+        try:
+            return [sorted(use()["addresses"]) == granted()]
+        finally:
+            del os.environ["TRITIUM_ADDRESSES"]
+
+    profile = resource_profile(spark, gpus=2)
+    assert profile is not None
+    rdd = spark.sparkContext.parallelize(range(4), 4).withResources(profile)
+
+    assert all(rdd.mapPartitions(task).collect())
+
+
+@pytest.mark.usefixtures("exact")
+def test_a_gang_with_exact_addresses_opens_what_spark_granted_each_task() -> None:
+    ranks = tritium.Gang(ranks=4, gpus_per_rank=2).run(lambda: None).ranks
+
+    for rank in ranks:
+        pool, _, addresses = rank.executor.partition(", addresses ")
+        assert pool.startswith("executor ")
+        assert sorted(map(int, addresses.split(","))) == sorted(device.address for device in rank.devices)
+    assert len({device.uuid for rank in ranks for device in rank.devices}) == 8
 
 
 def test_cuda_that_was_initialised_outside_of_a_block_is_refused(spark: SparkSession) -> None:

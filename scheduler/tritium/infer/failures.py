@@ -11,6 +11,8 @@ from tritium.errors import CannotHold, ModelFailed, SparkFailed, TritiumError, U
 __all__ = ["failures", "said_by_task"]
 
 _SAID = re.compile(r"^tritium(?:_discovery)?\.errors\.(\w+): (.*(?:\n  - .*)*)", re.MULTILINE)
+_END = re.compile(r"\n(?:\tat |\s*SQLSTATE: )")
+"""What follows the user's traceback: Java's, or on Spark Connect its code of the error."""
 _MODEL_FAILED = re.compile(r"inference task (\d+) on ([^\s:]+): (.*)")
 
 
@@ -48,7 +50,7 @@ def said_by_task(text: str) -> TritiumError | None:
     name, sentence = match.groups()
     failed = _MODEL_FAILED.fullmatch(sentence)
     if failed is not None:
-        trace = text[match.end() :].partition("\n\tat ")[0].strip("\n") + "\n"
+        trace = _END.split(text[match.end() :], maxsplit=1)[0].strip("\n") + "\n"
         error = ModelFailed(task=int(failed[1]), device=failed[2], cause=failed[3], trace=trace)
         error.add_note(trace)
         return error

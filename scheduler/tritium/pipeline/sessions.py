@@ -18,6 +18,7 @@ from tritium.pipeline.engine import SparkEngine
 from tritium.pipeline.plan import Plan
 from tritium.pipeline.plan_view import headline
 from tritium.pipeline.run import Engine
+from tritium.spark.capability import refuse_on_connect
 from tritium.spark.environment import changed
 from tritium.spark.java import find_java
 from tritium_discovery import DiscoveryError
@@ -68,12 +69,13 @@ def cluster(master: str, *, log: Path, note: Callable[[str], None]) -> Iterator[
 
     Raises:
         NoJava: there is no Java 17 or newer.
-        SparkFailed: the master does not answer, or a setting is wrong.
+        SparkFailed: the master does not answer, is a Spark Connect server, or a setting is wrong.
     """
     from pyspark.sql import SparkSession
 
     from tritium.spark.jvm import Context, Jvm
 
+    refuse_on_connect(master)
     note(f"spark: starts an application on {master}")
     settings = {
         "spark.master": master,

@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tritium.assign import Assigned, Unassignable, assign
@@ -26,7 +27,7 @@ from tritium_discovery import Device, DeviceHeld, Hold, Uuid, holds
 if TYPE_CHECKING:
     from pyspark import TaskContext
 
-__all__ = ["devices", "hold", "take"]
+__all__ = ["cuda_is_open", "devices", "hold", "take"]
 
 _POLL_S = 0.1
 
@@ -149,7 +150,22 @@ class _Cuda:
 
     def _initialised(self) -> bool:
         torch = sys.modules.get("torch")
-        return torch is not None and bool(torch.cuda.is_initialized())
+        return (torch is not None and bool(torch.cuda.is_initialized())) or cuda_is_open(_open_files())
+
+
+def cuda_is_open(files: Iterable[str]) -> bool:
+    """Tell CUDA in use, by whichever framework, from a process's open files; NVML opens other ones.
+
+    >>> cuda_is_open(["/dev/nvidiactl", "/dev/nvidia0"]), cuda_is_open(["/dev/nvidia-uvm"])
+    (False, True)
+    """
+    return "/dev/nvidia-uvm" in files
+
+
+def _open_files() -> Iterator[str]:
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the listing's own descriptor is closed by now
+            yield str(entry.readlink())
 
 
 _cuda = _Cuda()

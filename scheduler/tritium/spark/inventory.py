@@ -20,6 +20,7 @@ from tritium_discovery import (
     Inventory,
     ProcessId,
     Settings,
+    StaleAddress,
     Uuid,
     ancestors,
     claims,
@@ -32,9 +33,10 @@ from tritium_discovery.spark import command_line
 
 __all__ = ["EXACT", "TaskView", "executor_name", "refreshed", "snapshot_of", "task_view"]
 
-EXACT = "TRITIUM_ADDRESSES"
-"""Set to ``exact`` in the executors (``spark.executorEnv.TRITIUM_ADDRESSES``), tasks keep to the very
-addresses that Spark granted: for executors shared with others that trust them, such as RAPIDS."""
+EXACT = "spark.tritium.addresses"
+"""With ``exact``, tasks keep to the very addresses that Spark granted: for executors shared with others that
+trust them, such as RAPIDS. The tasks of RDD jobs see no property of the application's, and read
+TRITIUM_ADDRESSES instead (``spark.executorEnv.TRITIUM_ADDRESSES``)."""
 
 _DRIVER = "driver"
 
@@ -67,7 +69,7 @@ def task_view(addresses: Sequence[str] | None, *, environ: Mapping[str, str]) ->
     inventory, directory = discover(settings), state_directory(settings)
     words = command_line(jvm.pid) if jvm is not None else ()
     pool_name = executor_name(words)
-    if addresses is not None and environ.get(EXACT) == "exact":
+    if addresses is not None and _exact(environ):
         pool = _resolve(addresses, directory, inventory)
         pool_name += f", addresses {','.join(addresses)}"
     else:
@@ -127,6 +129,15 @@ def _merged(name: str, views: Sequence[TaskView]) -> Pool:
     return Pool(name=name, devices=tuple(devices), held=held, seats=len(views))
 
 
+def _exact(environ: Mapping[str, str]) -> bool:
+    """Spark SQL lends a job's tasks its session's properties (``SQLExecution.withSQLConfPropagated``)."""
+    from pyspark import TaskContext
+
+    context = TaskContext.get()
+    told = context.getLocalProperty(EXACT) if context is not None else None
+    return "exact" in (told, environ.get("TRITIUM_ADDRESSES"))
+
+
 def _as_the_executor(environ: Mapping[str, str], jvm: ProcessId | None) -> dict[str, str]:
     """The environment without what an earlier task may have left in a reused Python worker.
 
@@ -183,8 +194,20 @@ def _granted(path: Path) -> tuple[str, ...] | None:
 
 
 def _resolve(addresses: Sequence[str], directory: Path, inventory: Inventory) -> tuple[Uuid, ...]:
-    numbers = [int(address) for address in addresses]
-    return tuple(device.uuid for device in claims.resolve(numbers, directory=directory, inventory=inventory))
+    """Say which cards addresses mean; a discovery script of somebody else's may give UUIDs for addresses."""
+    present = {device.uuid for device in inventory.devices}
+    if all(address.isascii() and address.isdigit() for address in addresses):
+        numbers = [int(address) for address in addresses]
+        return tuple(
+            device.uuid for device in claims.resolve(numbers, directory=directory, inventory=inventory)
+        )
+    unknown = [address for address in addresses if address not in present]
+    if unknown:
+        raise StaleAddress(
+            f"Spark calls a device {unknown[0]!r}, and this host has none of that name: it was reported by "
+            "another discovery script than gpu-discover, or is gone"
+        )
+    return tuple(Uuid(address) for address in addresses)
 
 
 def _argument(words: Sequence[str], name: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from tritium.spark.capability import on_connect
 
 if TYPE_CHECKING:
     from pyspark.resource import ResourceProfile
@@ -27,7 +29,7 @@ def feeder_profile(spark: SparkSession) -> ResourceProfile | None:
     gpus = _gpus(spark)
     cores = spark.conf.get(_EXECUTOR_CORES, "") or _local_cores(spark.conf.get("spark.master", "") or "")
     feeders = math.ceil(int(cores) / gpus) if cores and gpus else _FEEDERS
-    return _profile(1 / feeders) if gpus else None
+    return _profile(spark, 1 / feeders) if gpus else None
 
 
 def resource_profile(spark: SparkSession, *, gpus: int) -> ResourceProfile | None:
@@ -37,7 +39,7 @@ def resource_profile(spark: SparkSession, *, gpus: int) -> ResourceProfile | Non
     (``spark.executor.resource.gpu.amount`` is not set, as in ``local[N]``). It is a task profile: the
     executors stay as they are (SPARK-39853), so it works without dynamic allocation.
     """
-    return _profile(gpus) if gpus and _gpus(spark) else None
+    return _profile(spark, gpus) if gpus and _gpus(spark) else None
 
 
 def _gpus(spark: SparkSession) -> int:
@@ -49,7 +51,22 @@ def _local_cores(master: str) -> str:
     return match[1] if match is not None else ""
 
 
-def _profile(amount: float) -> ResourceProfile:
+def _profile(spark: SparkSession, amount: float) -> ResourceProfile:
     from pyspark.resource import ResourceProfileBuilder, TaskResourceRequests
 
-    return ResourceProfileBuilder().require(TaskResourceRequests().cpus(1).resource("gpu", amount)).build
+    profile = ResourceProfileBuilder().require(TaskResourceRequests().cpus(1).resource("gpu", amount)).build
+    if on_connect(spark):
+        _make_known(profile, spark)
+    return profile
+
+
+def _make_known(profile: ResourceProfile, spark: SparkSession) -> None:
+    """Let a Connect server number the profile: pyspark would ask this thread's session, if it has one."""
+    from pyspark.sql.connect.session import SparkSession as Client
+
+    here: Any = Client._active_session  # noqa: SLF001  a profile takes no session
+    before, here.session = getattr(here, "session", None), spark
+    try:
+        assert profile.id  # noqa: S101  it is kept
+    finally:
+        here.session = before

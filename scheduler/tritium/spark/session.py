@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tritium.errors import SparkFailed
+from tritium.spark.conf import conf as conf_for
 from tritium.spark.environment import changed
 from tritium.spark.java import find_java
 from tritium_discovery import DiscoveryError, Settings, claims, holds, state_directory
@@ -77,14 +78,11 @@ def session(
         discovery = Settings.from_env(os.environ)
         share = 0 if gpus == 0 else _share(discovery, gpus, workers)
         settings = {
-            "spark.master": f"local-cluster[{workers},{cores},{memory_mib}]",
+            **_cluster(workers, cores, memory_mib, share),
             "spark.app.name": name,
-            "spark.executor.memory": f"{memory_mib}m",
             "spark.ui.enabled": str(ui).lower(),
-            "spark.cores.max": str(workers * cores),
             "spark.deploy.appIdPattern": application_pattern(),
             **_SETTINGS,
-            **_gpu_settings(share),
             **(conf or {}),
         }
         # 2. A JVM, without claims of an application before us in it.
@@ -109,11 +107,6 @@ _SETTINGS = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.ui.showConsoleProgress": "false",
     "spark.log.level": "ERROR",
-    # Together with spark.cores.max: the context is there when its executors are, so that slots count.
-    "spark.scheduler.minRegisteredResourcesRatio": "1.0",
-    "spark.scheduler.maxRegisteredResourcesWaitingTime": "120s",
-    # A fork server beside Spark's daemon: ranks start in milliseconds.
-    "spark.python.daemon.module": "tritium.train.daemon",
 }
 
 
@@ -128,15 +121,16 @@ def _environment(machine: str | None) -> dict[str, str]:
     }
 
 
-def _gpu_settings(share: int) -> dict[str, str]:
-    """Make Spark schedule GPUs; without ``spark.task.resource.gpu.amount`` a stage gets none by default."""
-    if not share:
-        return {}
-    return {
-        "spark.worker.resource.gpu.amount": str(share),
-        "spark.worker.resource.gpu.discoveryScript": str(_discovery_script()),
-        "spark.executor.resource.gpu.amount": str(share),
-    }
+def _cluster(workers: int, cores: int, memory_mib: int, share: int) -> dict[str, str]:
+    """What `tritium conf` says for such a cluster."""
+    return conf_for(
+        "local",
+        executors=workers,
+        cores=cores,
+        gpus=share,
+        memory_mib=memory_mib,
+        discovery_script=str(_discovery_script()) if share else None,
+    )
 
 
 def _discovery_script() -> Path:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 
-from tritium.errors import GangCancelled, SparkFailed, TritiumError
+from tritium.errors import CodeMissing, GangCancelled, SparkFailed, TritiumError
 
 __all__ = ["in_words", "jvm_ended"]
 
-_CANCELLED = re.compile(r"cancelled (because|as part)|part of cancelled job", re.IGNORECASE)
+_CANCELLED = re.compile(
+    r"cancelled (because|as part)|part of cancelled job|OPERATION_CANCELED", re.IGNORECASE
+)
+_NO_TRITIUM = re.compile(r"No module named '(?:tritium|tritium_discovery)\b")
 _PYTHON = re.compile(r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt|Exit)\b.*", re.MULTILINE)
 
 
@@ -25,6 +28,12 @@ def in_words(err: Exception, *, what: str) -> TritiumError:
     text = str(err)
     if jvm_ended(err):
         return SparkFailed(f"{what} failed: Spark's JVM has ended")
+    if _NO_TRITIUM.search(text):
+        # The task that cannot be read says so, and so does the daemon, which is not found (daemon.module).
+        where = "where Spark's executors find it (spark.pyspark.python, PYSPARK_PYTHON)"
+        return CodeMissing(
+            f"{what} failed: the executors' Python has no Tritium: install the same one {where}"
+        )
     if "Traceback" in text:
         thrown = _PYTHON.findall(text.partition("Traceback")[2])
         return SparkFailed(f"{what} failed: {thrown[-1] if thrown else 'a Python worker raised'}")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tritium.assign import POLICIES
 from tritium.assign.types import Request
 from tritium.errors import BadSpec, TritiumError
+from tritium.spark.capability import on_connect
 from tritium.spark.profile import resource_profile
 from tritium.spark.splits import Reading
 from tritium.spark.splits_read import map_rows
@@ -22,6 +23,7 @@ from tritium.train.assembly import Assembly
 from tritium.train.attempts import tried
 from tritium.train.board import BOARD, Witness
 from tritium.train.book import Book
+from tritium.train.connect import ConnectJob, require_slots
 from tritium.train.contract import Attempt
 from tritium.train.frameworks import FRAMEWORKS
 from tritium.train.job import GangJob, active_session, await_slots
@@ -209,10 +211,15 @@ class _Work:
         """
         gang, profile = self.gang, resource_profile(self.spark, gpus=self.gang.gpus_per_rank)
         began = time.monotonic()
-        await_slots(self.spark, profile, ranks=gang.ranks, limit_s=gang.launch_timeout_s, gang=gang.name)
+        connected = on_connect(self.spark)
+        if connected:
+            require_slots(self.spark, ranks=gang.ranks, gpus_per_rank=gang.gpus_per_rank, gang=gang.name)
+        else:
+            await_slots(self.spark, profile, ranks=gang.ranks, limit_s=gang.launch_timeout_s, gang=gang.name)
+        queued_s = time.monotonic() - began
         assembly, owner = self._assembly(), f"{self.name}.{number}"
         asked = Asked(request=gang.request, policy=gang.policy, avoid=dict(self.avoid))
-        job = GangJob(self.spark, tag=owner, assembly=assembly)
+        job: Any = (ConnectJob if connected else GangJob)(self.spark, tag=owner, assembly=assembly)
         witness = Witness(BOARD, owner=owner, assembly=assembly, asked=asked)
         ears = _ears(assembly, witness, self.on_report, self.on_line)
         with own_output(self.output) as output, job.meeting(ears) as meeting, witness:
@@ -232,7 +239,7 @@ class _Work:
                 values = job.run(frame, meeting)
             finally:
                 self.avoid.update(assembly.sick)
-        return result_of(assembly, values, asked=asked, queue_s=assembly.began["gathering"] - began)
+        return result_of(assembly, values, asked=asked, queue_s=queued_s)
 
     def _attempt(self, number: int, output: Path | None) -> Attempt:
         return Attempt(

@@ -34,6 +34,7 @@ class Meeting:
         bind: address to listen on, of this host.
         host: name under which executors reach this host.
         port: 0 lets the system choose.
+        key: what its guests must know; by default a new one.
         heard: is told what tasks say; if it raises, the gang is cancelled and `failure` keeps the error.
         abandoned: is called when the gang is over while Spark still waits for one of its tasks.
 
@@ -48,10 +49,11 @@ class Meeting:
         bind: str,
         host: str,
         port: int = 0,
+        key: bytes | None = None,
         heard: Callable[[FromTask], None],
         abandoned: Callable[[], None],
     ) -> None:
-        self.key = secrets.token_bytes(32)
+        self.key = key if key is not None else secrets.token_bytes(32)
         self._server = listen(bind, port, backlog=assembly.size + 8)
         self.address: tuple[str, int] = (host, self._server.getsockname()[1])
         self.over = threading.Event()

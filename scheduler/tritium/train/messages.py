@@ -89,7 +89,7 @@ class Hello:
     address: tuple[str, int]
     """Where its held listening socket can be reached."""
     cpus: int
-    """Processor cores that the task's process may run on."""
+    """Processor cores that the task's process may keep busy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

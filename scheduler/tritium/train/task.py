@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING
 
 from tritium.assign.types import Member
 from tritium.spark.inventory import task_view
+from tritium.train import cpus
 from tritium.train.contract import Attempt, base_environment, common_environment, contract_of
 from tritium.train.frameworks import FRAMEWORKS
+from tritium.train.hosting import Hosted, Place, met
 from tritium.train.link import Link
 from tritium.train.messages import Again, AllGone, Gathered, Go, Gone, Hello, Here, Outcome, Refusal, Reserved
 from tritium.train.placing import Asked, Placed, place
@@ -35,16 +37,17 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA", "RankTask"]
 
-SCHEMA = "rank int, value binary, complaint string"
-"""One row per task: its rank and what its function returned, pickled (null if it did not return), and
-why it could not take part, if so."""
+SCHEMA = "rank int, value binary, complaint string, story binary"
+"""One row per task: its rank and what its function returned, pickled (null if it did not return), why it
+could not take part, if so, and from the task that hosted the meeting what that learnt (`Story`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankTask:
     """The function that Spark runs in each task of a gang (``mapInArrow(..., barrier=True)``)."""
 
-    meeting: tuple[str, int]
+    meeting: tuple[str, int] | Hosted
+    """Where the driver holds it, or that the first task shall."""
     key: bytes
     attempt: Attempt
     asked: Asked
@@ -63,18 +66,23 @@ class RankTask:
 
         context = BarrierTaskContext.get()
         number, resources = context.partitionId(), context.resources().get("gpu")
-        seat = _Seat(
-            task=self,
-            number=number,
-            addresses=tuple(resources.addresses) if resources else None,
-            host=context.getTaskInfos()[number].address.rpartition(":")[0],
-        )
-        rank, value, complaint = seat.sit(batches)
+        host = context.getTaskInfos()[number].address.rpartition(":")[0]
+        with met(self.meeting, context, key=self.key, host=host) as place:
+            seat = _Seat(
+                task=self,
+                number=number,
+                addresses=tuple(resources.addresses) if resources else None,
+                host=host,
+                place=place,
+            )
+            rank, value, complaint = seat.sit(batches)
+            story = place.story()
         yield pa.RecordBatch.from_pydict(
             {
                 "rank": pa.array([rank], pa.int32()),
                 "value": pa.array([value], pa.binary()),
                 "complaint": pa.array([complaint], pa.string()),
+                "story": pa.array([story], pa.binary()),
             }
         )
 
@@ -98,11 +106,15 @@ class _Seat:
     """Devices that Spark granted; ``None`` where it schedules none."""
     host: str
     """Address under which Spark knows this executor."""
+    place: Place
+    """Where the gang meets."""
 
     def sit(self, batches: Iterator[pa.RecordBatch]) -> tuple[int, bytes | None, str | None]:
         """Go from the first row to the end of the gang; returns a row as `SCHEMA` has it."""
+        if self.place.address is None:
+            return -1, None, self.place.complaint
         try:
-            wire = dial(self.task.meeting, self.task.key)
+            wire = dial(self.place.address, self.task.key)
             wire.send(Here(task=self.number))
         except (OSError, EOFError, AuthenticationError) as err:
             # With a shuffle behind it Spark starts a lost barrier stage again, but that gang's meeting is
@@ -156,7 +168,7 @@ class _Seat:
             view=task_view(self.addresses, environ=os.environ),
             rows=rows if self.task.has_data else None,
             address=(self.host, listener.getsockname()[1]),
-            cpus=len(os.sched_getaffinity(0)),
+            cpus=cpus.usable(),
         )
 
     def _hold(self, placed: Placed, directory: Path) -> holds.Hold | Refusal:

@@ -1,0 +1,170 @@
+"""Edge to Spark Connect: one gang's barrier job, seen from a client that its tasks cannot reach."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import re
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from tritium.errors import GangLost, SparkFailed, TooSlow, TritiumError, Unplaceable
+from tritium.spark.words import in_words
+from tritium.train.assembly import Assembly
+from tritium.train.capacity import NEEDED, capacity
+from tritium.train.hosting import Hosted, Story
+from tritium.train.messages import FromTask
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, Row, SparkSession
+
+__all__ = ["ConnectJob", "Remote", "require_slots"]
+
+_LOST = re.compile(r"failed barrier ResultStage|ExecutorLostFailure|Python worker exited unexpectedly")
+_POLL_S = 0.1
+_SLACK_S = 4.0
+"""How old the server's last word of running tasks may be (``spark.connect.progress.reportInterval``, 2 s)."""
+
+
+def require_slots(spark: SparkSession, *, ranks: int, gpus_per_rank: int, gang: str) -> None:
+    """Refuse a gang that the server's properties leave no room for.
+
+    Which executors there are a client is not told. A barrier job with too few slots would stay in Spark's
+    slot check for ten minutes, where nobody can cancel it before Spark 4.3 (SPARK-58887).
+
+    Raises:
+        Unplaceable: there can never be enough slots.
+    """
+    values = {key: spark.conf.get(key, "") or "" for key in NEEDED}
+    room = capacity(values, gpus_per_rank=gpus_per_rank)
+    if room is not None and room < ranks:
+        said = ", ".join(f"{key}={value}" for key, value in values.items() if value)
+        raise Unplaceable(
+            f"{gang}: {ranks} ranks must start at once; the server has room for {room} at most ({said}):",
+            ["ask for fewer ranks or devices, or give the application more executors, cores or gpus"],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """A meeting that takes place at the gang's first task."""
+
+    address: Hosted
+    key: bytes
+    heard: Callable[[FromTask], None]
+
+
+class ConnectJob:
+    """One gang's job on a Connect server, found again by a tag of its own."""
+
+    def __init__(self, spark: SparkSession, *, tag: str, assembly: Assembly) -> None:
+        self._spark, self._tag, self._assembly = spark, tag, assembly
+
+    @contextlib.contextmanager
+    def meeting(self, heard: Callable[[FromTask], None]) -> Iterator[Remote]:
+        """Describe the meeting that the first task will hold."""
+        limit_s = self._assembly.launch_s + _SLACK_S
+        hosted = Hosted(assembly=self._assembly, now=time.monotonic(), start_by=time.time() + limit_s)
+        yield Remote(address=hosted, key=secrets.token_bytes(32), heard=heard)
+
+    def cancel(self) -> None:
+        """Take the job from Spark; from any thread, and without an error if it is gone already."""
+        with contextlib.suppress(Exception):
+            self._spark.interruptTag(self._tag)
+
+    def run(self, frame: DataFrame, meeting: Remote) -> dict[int, bytes | None]:
+        """Run the barrier job to its end, then tell what was heard in it; returns rank -> pickled value.
+
+        Raises:
+            TritiumError: what ended the gang, or what Spark's own failure means.
+            Exception: what a callback of the caller's raised.
+        """
+        watch = _LaunchWatch(self._assembly, late=self.cancel)
+        self._spark.addTag(self._tag)
+        try:
+            with watch.watching(self._spark):
+                rows = frame.collect()
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
+        except Exception as err:
+            raise watch.error or self._meant(err) from err
+        finally:
+            with contextlib.suppress(Exception):
+                self._spark.removeTag(self._tag)
+        self._take(rows, meeting)
+        return {row["rank"]: row["value"] for row in rows}
+
+    def _meant(self, err: Exception) -> TritiumError:
+        if _LOST.search(str(err)):
+            first = next((line.strip() for line in str(err).splitlines() if "Failure" in line), "")
+            what = "its executor or Python worker went away"
+            return GangLost(f"{self._assembly.gang}: lost a task: {what}: {first}".removesuffix(": "))
+        return in_words(err, what="the gang's Spark job")
+
+    def _take(self, rows: Sequence[Row], meeting: Remote) -> None:
+        """Make what the first task knows this client's own, and raise what ended the gang."""
+        told = next((row["story"] for row in rows if row["story"] is not None), None)
+        if told is None:
+            complaints = dict.fromkeys(row["complaint"] for row in rows if row["complaint"])
+            raise GangLost(f"{self._assembly.gang}: its tasks did not meet: {'; '.join(complaints)}")
+        story: Story = pickle.loads(told)  # noqa: S301  our own task's
+        for one in fields(Assembly):
+            setattr(self._assembly, one.name, getattr(story.assembly, one.name))
+        error, self._assembly.error = (
+            self._assembly.error,
+            None,
+        )  # it silences lines, and these came before it
+        for message in story.heard:
+            meeting.heard(message)
+        self._assembly.error = error
+        if error is not None:
+            raise error
+        if story.failure is not None:
+            raise SparkFailed(f"{self._assembly.gang}: its meeting failed: {story.failure}")
+
+
+class _LaunchWatch:
+    """Gives Spark the launch limit to start something of the gang, by what its server reports of progress."""
+
+    def __init__(self, assembly: Assembly, *, late: Callable[[], None]) -> None:
+        self._gang, self._limit_s, self._late = assembly.gang, assembly.launch_s, late
+        self._running, self._since = 0, time.monotonic()
+        self._done = threading.Event()
+        self.error: TritiumError | None = None
+
+    @contextlib.contextmanager
+    def watching(self, spark: SparkSession) -> Iterator[None]:
+        """Watch the operation that this thread runs in the block."""
+        caller = threading.get_ident()
+
+        def progress(*, inflight_tasks: int, **_: Any) -> None:
+            # The handler hears of all operations of the session, each in the thread that waits for it.
+            if threading.get_ident() == caller:
+                self._running, self._since = inflight_tasks, time.monotonic()
+
+        timer = threading.Thread(target=self._watch, name="tritium-launch", daemon=True)
+        handler: Any = progress
+        spark.registerProgressHandler(handler)
+        timer.start()
+        try:
+            yield
+        finally:
+            self._done.set()
+            spark.removeProgressHandler(handler)
+            timer.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(_POLL_S):
+            if not self._running and time.monotonic() - self._since > self._limit_s + _SLACK_S:
+                limit = f"{self._limit_s:g} s (launch_timeout_s)"
+                self.error = TooSlow(
+                    f"{self._gang}: did not start within {limit}: Spark runs none of its tasks; through "
+                    "Spark Connect free slots cannot be counted, so look whether other jobs have them"
+                )
+                self._late()
+                return

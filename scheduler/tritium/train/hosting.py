@@ -1,0 +1,136 @@
+"""Edge in a gang's first task: the meeting of tasks that cannot reach their driver (Spark Connect).
+
+The client of a Connect server is nowhere that executors could call. So the first task hosts the
+meeting, its address goes round in one allGather, which costs the second that Spark's barrier polls,
+and what the meeting learnt goes back to the client in that task's row.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import socket
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from tritium.train.assembly import Assembly
+from tritium.train.meeting import Meeting
+from tritium.train.messages import FromTask, Gone, Line, Peak, Report, Started
+
+if TYPE_CHECKING:
+    from pyspark import BarrierTaskContext
+
+__all__ = ["Hosted", "Place", "Story", "met"]
+
+_MOST_HEARD = 10_000
+_CLOCKS_S = 60.0
+"""By how much the clocks of client and executors may differ."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hosted:
+    """What the client sends along for a meeting that it does not see."""
+
+    assembly: Assembly
+    """As it is before anything has happened, its moments on the client's clock."""
+    now: float
+    """Moment on that clock (``time.monotonic``) when it was sent."""
+    start_by: float
+    """Time of day after which the client has given the gang up: tasks that Spark starts later do nothing."""
+
+    def begun(self, *, now: float) -> Assembly:
+        """Move the assembly's moments to another host's clock."""
+        later = now - self.now
+
+        def moved(moment: float | None) -> float | None:
+            return None if moment is None else moment + later
+
+        assembly = self.assembly
+        return replace(
+            assembly,
+            launch_by=moved(assembly.launch_by),
+            end_by=moved(assembly.end_by),
+            began={phase: at + later for phase, at in assembly.began.items()},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """What a meeting learnt, for the client."""
+
+    assembly: Assembly
+    heard: tuple[FromTask, ...]
+    """The latest that its ranks said, in order."""
+    failure: str | None = None
+    """What went wrong in the meeting itself, not in the gang."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Place:
+    """Where one task meets the others."""
+
+    address: tuple[str, int] | None
+    """``None``: nowhere any more."""
+    complaint: str = ""
+    """Why not."""
+    _meeting: Meeting | None = None
+    _assembly: Assembly | None = None
+    _heard: deque[FromTask] = field(default_factory=lambda: deque(maxlen=_MOST_HEARD))
+
+    def story(self) -> bytes | None:
+        """Tell what the meeting learnt, pickled, if it was here; it is over then."""
+        if self._meeting is None or self._assembly is None:
+            return None
+        self._meeting.close()
+        failure = None if self._meeting.failure is None else str(self._meeting.failure)
+        self._meeting = None
+        return pickle.dumps(Story(assembly=self._assembly, heard=tuple(self._heard), failure=failure))
+
+    def _open(self, assembly: Assembly, *, host: str, key: bytes) -> None:
+        self._assembly = assembly
+        self._meeting = Meeting(
+            assembly, bind=host, host=host, key=key, heard=self._hear, abandoned=lambda: None
+        )
+        self.address = self._meeting.address
+
+    def _hear(self, message: FromTask) -> None:
+        if isinstance(message, Started | Report | Line | Peak | Gone):
+            self._heard.append(message)
+
+
+@contextmanager
+def met(
+    where: tuple[str, int] | Hosted, context: BarrierTaskContext, *, key: bytes, host: str
+) -> Iterator[Place]:
+    """Find the gang's meeting, or in the first task hold it, for the block.
+
+    Every task of the gang calls this, as it makes one allGather.
+    """
+    if not isinstance(where, Hosted):
+        yield Place(address=where)
+        return
+    place = Place(address=None)
+    try:
+        if context.partitionId() == 0:
+            _hold(place, where, key=key, host=host)
+        said = json.loads(context.allGather(json.dumps([place.address, place.complaint]))[0])
+        place.address, place.complaint = (said[0][0], said[0][1]) if said[0] else None, said[1]
+        yield place
+    finally:
+        place.story()
+
+
+def _hold(place: Place, hosted: Hosted, *, key: bytes, host: str) -> None:
+    """Open the meeting here, if the client still waits for it."""
+    late_s = time.time() - hosted.start_by
+    if late_s > _CLOCKS_S:
+        place.complaint = f"Spark started the tasks {late_s:.0f} s after the gang was given up"
+        return
+    try:
+        place._open(hosted.begun(now=time.monotonic()), host=host, key=key)  # noqa: SLF001  its other half
+    except OSError as err:
+        place.complaint = f"{socket.gethostname()} cannot listen for the gang on {host}: {err}"

@@ -1,0 +1,163 @@
+"""Gangs, inference and devices from a client of a real Spark Connect server, with two executors."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import tritium
+from rigs.application import Application
+from rigs.connect import ConnectServer
+from rigs.processes import assert_gone, eventually
+from rigs.standalone import Standalone
+from tritium.spark.conf import Wish, decide
+from tritium_discovery import holds
+
+pytestmark = [pytest.mark.spark, pytest.mark.connect, pytest.mark.timeout(900)]
+
+CLIENT = Path(__file__).with_name("client.py")
+SCRIPT = str(Path(sys.executable).with_name("gpu-discover"))
+MACHINE = {"TRITIUM_MACHINE": "dgx-a100"}
+LIMIT_S = 400.0
+"""Generous: it is how long a test may take on a machine that does much else."""
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
+    conf = tritium.conf("local", gpus=4, memory_mib=700, discovery_script=SCRIPT)
+    folder = tmp_path_factory.mktemp("connect")
+    with (
+        ConnectServer(folder, conf=conf, environ=MACHINE) as server,
+        Application(CLIENT, environment=server.environment()) as application,
+    ):
+        application.says("ready", limit_s=LIMIT_S)
+        yield application
+
+
+def answer(client: Application, word: str) -> Any:
+    client.tell(word)
+    return client.says(word, limit_s=LIMIT_S)
+
+
+def test_a_gang_runs_and_tells_all_that_it_tells_on_classic_spark(client: Application, state: Path) -> None:
+    said = answer(client, "gang")
+
+    assert [value["rank"] for value in said["values"]] == [0, 1, 2, 3]
+    assert all(value["gathered"] == [0, 10, 20, 30] for value in said["values"])
+    devices = [uuid for value in said["values"] for uuid in value["devices"]]
+    assert len(set(devices)) == 4
+    assert said["ranks"] == [[rank, executor, [devices[rank]]] for rank, executor, _ in said["ranks"]]
+    assert {executor for _, executor, _ in said["ranks"]} <= {"executor 0", "executor 1"}
+    assert said["reports"] == [[rank, rank] for rank in range(4)]
+    assert said["lines"] == [[rank, f"rank {rank} speaks"] for rank in range(4)]
+    assert said["phases"] == ["launch", "place", "queue", "rows", "run"]
+    assert not holds.held(state)
+
+
+def test_every_row_reaches_exactly_one_rank(client: Application) -> None:
+    said = answer(client, "data")
+
+    assert sorted(i for part in said for i in part) == list(range(1000))
+    assert len(said) == 3
+
+
+@pytest.mark.torch
+def test_torch_ranks_find_each_other(client: Application) -> None:
+    assert answer(client, "gloo") == [3.0, 3.0]
+
+
+def test_a_failing_rank_is_named_with_its_own_traceback(client: Application) -> None:
+    kind, sentence, trace = answer(client, "bug")["failed"]
+
+    assert (kind, sentence) == ("RankFailed", "train: rank 1 failed: ValueError: this rank cannot")
+    assert "in fail" in trace
+
+
+def test_more_ranks_than_the_server_could_ever_start_are_refused_at_once(client: Application) -> None:
+    kind, sentence, _ = answer(client, "too_many")["failed"]
+
+    assert kind == "Unplaceable"
+    assert "9 ranks must start at once; the server has room for 8 at most" in sentence
+
+
+def test_a_device_that_is_too_small_is_refused_with_its_numbers(client: Application) -> None:
+    kind, sentence, _ = answer(client, "too_small")["failed"]
+
+    assert kind == "Unplaceable"
+    assert "102400" in sentence
+
+
+def test_a_gang_that_spark_does_not_start_is_given_up(client: Application) -> None:
+    client.tell("busy")
+    client.says("hog", limit_s=LIMIT_S)
+    kind, sentence, _ = client.says("busy", limit_s=LIMIT_S)["failed"]
+
+    assert kind == "TooSlow"
+    assert "did not start within 5 s (launch_timeout_s): Spark runs none of its tasks" in sentence
+
+
+def test_an_interrupt_ends_every_process_of_the_gang(client: Application, state: Path) -> None:
+    client.tell("sleep")
+    files = [state / f"sleeper-{rank}" for rank in range(2)]
+
+    def pids() -> list[int]:
+        return [int(pid) for file in files if file.exists() for pid in file.read_text().split()]
+
+    eventually(lambda: len(pids()) == 4, limit_s=LIMIT_S)
+    processes = [psutil.Process(pid) for pid in pids()]
+    client.tell("interrupt")
+    client.says("interrupt", limit_s=LIMIT_S)
+    kind, sentence, _ = client.says("sleep", limit_s=LIMIT_S)["failed"]
+
+    assert (kind, sentence) == ("GangCancelled", "the gang's Spark job was cancelled")
+    assert_gone(processes, within_s=60)
+    eventually(lambda: not holds.held(state), limit_s=60)
+    for file in files:
+        file.unlink()
+
+
+def test_inference_gives_each_task_a_device(client: Application) -> None:
+    said = answer(client, "infer")
+
+    assert [row for row, _ in said] == [0, 1, 2, 3]
+    assert all(uuid.startswith("GPU-") for _, uuid in said)
+
+
+def test_a_model_that_does_not_load_is_one_clear_error(client: Application) -> None:
+    kind, sentence, trace = answer(client, "bad_model")["failed"]
+
+    assert kind == "ModelFailed"
+    assert "load failed: OSError: no weights for" in sentence
+    assert "in load" in trace
+
+
+def test_a_task_of_ones_own_holds_devices(client: Application) -> None:
+    assert all(len(set(uuids)) == 2 for uuids in answer(client, "own_task"))
+
+
+def test_a_server_on_two_standalone_workers(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0o700)
+    environ = {**MACHINE, "TRITIUM_DIR": str(tmp_path / "state")}
+    with Standalone(tmp_path) as cluster:
+        wish = Wish(
+            cluster="standalone", cores=2, gpus=4, memory_mib=700, master=cluster.url, python=sys.executable
+        )
+        settings = decide(wish)
+        workers = {one.key: one.value for one in settings if one.reader == "worker"}
+        for name in ("worker-0", "worker-1"):
+            cluster.worker(name, conf=workers, environ=environ, cores=2).said("Successfully registered")
+        conf = {one.key: one.value for one in settings if one.reader == "application"}
+        with (
+            ConnectServer(tmp_path, conf=conf, environ=environ) as server,
+            Application(CLIENT, environment={**server.environment(), **environ}) as client,
+        ):
+            client.says("ready", limit_s=LIMIT_S)
+            said = answer(client, "gang")
+
+    assert len({uuid for value in said["values"] for uuid in value["devices"]}) == 4
+    assert {executor for _, executor, _ in said["ranks"]} == {"executor 0", "executor 1"}
