@@ -253,7 +253,7 @@ class Assembly:
         if outcome.failed and self.phase not in ("ending", "over"):
             self._blamed = outcome
             said += self._end(self._failure(task, outcome), now)
-        elif self._blamed and self._blamed.kind == "raised" and outcome.kind in ("killed", "lost"):
+        elif self._blamed and self._blamed.kind == "raised" and outcome.broke_off:
             # Its peers raise when it breaks off in the middle of a collective, and may be heard first.
             self._blamed, self.error = outcome, self._failure(task, outcome)
         if self.phase != "over" and len(self.outcomes) == self.size:

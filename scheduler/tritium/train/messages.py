@@ -64,6 +64,11 @@ class Outcome:
     """Its devices that were found broken after it failed, and how."""
 
     @property
+    def broke_off(self) -> bool:
+        """Whether it ended in the middle of something, and not because the gang was asked to end."""
+        return self.kind in ("killed", "lost") and self.cause != "killed by SIGTERM"
+
+    @property
     def failed(self) -> bool:
         """Whether this is a reason to end the gang."""
         return self.kind not in ("returned", "stopped")
