@@ -61,6 +61,11 @@ CAPABILITIES = (
         connect="named by the first task, unless Spark ends that one first; then in Spark's words",
     ),
     Capability(
+        what="`tritium.snapshot`, `tritium.explain` of a running application",
+        classic="yes",
+        connect="no: a client is not told of executors",
+    ),
+    Capability(
         what="`tritium.session`, `tritium run`",
         classic="yes",
         connect="no: a pipeline needs the driver in its own process",

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from tritium.assign.explain import Explanation, Question, answer
 from tritium.assign.types import Request, Snapshot
 from tritium.assign.wire import to_json
-from tritium.errors import TooSlow
+from tritium.errors import SparkFailed, TooSlow
+from tritium.spark.capability import on_connect
 from tritium.spark.inventory import TaskView, snapshot_of, task_view
 from tritium.spark.words import in_words
 
@@ -62,8 +63,11 @@ def snapshot(spark: SparkSession, *, limit_s: float = 30.0) -> Snapshot:
 
     Raises:
         TooSlow: an executor has no core for the look within the limit.
-        SparkFailed: Spark failed, or an executor's devices cannot be read.
+        SparkFailed: Spark failed, or an executor's devices cannot be read; or it is a Spark Connect session,
+            which is not told of executors.
     """
+    if on_connect(spark):
+        raise SparkFailed("through Spark Connect nobody is told which executors there are: ask on the server")
     tag = f"tritium-look-{secrets.token_hex(3)}"
     over = threading.Event()
     context = spark.sparkContext
