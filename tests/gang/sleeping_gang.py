@@ -1,7 +1,7 @@
 """A driver program for tests: a gang that sleeps, each rank with a grandchild in a session of its own.
 
-Says ``ready`` with the pids once every rank runs, then obeys ``cancel`` and ``stop`` on stdin; says
-``failed`` with the error when the gang ended.
+Says ``ready`` with the pids once every rank runs, then obeys ``cancel`` and ``cancel the group`` on stdin;
+says ``failed`` with the error when the gang ended.
 """
 
 from __future__ import annotations
@@ -48,14 +48,19 @@ def main() -> None:
         if len(pids) == ranks:
             say(ready=pids)
 
+    gang = tritium.Gang(ranks=ranks, name="sleepers")
+
     def obey() -> None:
         for line in sys.stdin:
             if line.strip() == "cancel":
-                spark.sparkContext.cancelAllJobs()
+                gang.cancel()
+            if line.strip() == "cancel the group":
+                spark.sparkContext.cancelJobGroup("mine")
 
     threading.Thread(target=obey, daemon=True).start()
+    spark.sparkContext.setJobGroup("mine", "a user's own group")
     try:
-        tritium.Gang(ranks=ranks, name="sleepers").run(sleep, on_report=hear, deaf=deaf)
+        gang.run(sleep, on_report=hear, deaf=deaf)
     except TritiumError as err:
         say(failed=[type(err).__name__, str(err)])
     stop(spark)

@@ -89,8 +89,9 @@ def test_a_killed_driver_program_ends_the_gang(sleepers: Sleepers) -> None:
 
 
 @pytest.mark.parametrize("sleepers", [(), ("deaf",)], indirect=True, ids=["polite", "deaf"])
-def test_a_cancelled_job_ends_the_gang(sleepers: Sleepers) -> None:
-    sleepers.application.tell("cancel")
+@pytest.mark.parametrize("how", ["cancel", "cancel the group"])
+def test_a_cancelled_gang_is_gone(sleepers: Sleepers, how: str) -> None:
+    sleepers.application.tell(how)
 
     sleepers.assert_gone(within_s=3.0)
     name, _ = sleepers.application.says("failed")

@@ -16,7 +16,8 @@ from pyspark.sql import SparkSession
 import tritium
 from rigs.application import Application
 from rigs.processes import eventually
-from tritium_discovery import Uuid, claims, holds
+from tritium.errors import GangCancelled, Unplaceable
+from tritium_discovery import Uuid, claims, drain, holds
 
 pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("spark")]
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -145,3 +146,88 @@ def test_a_device_that_another_process_holds_is_left_alone(state: Path) -> None:
         uses = [value[0] for value in tritium.Gang(ranks=2).run(use).values]
 
     assert taken not in {use[0] for use in uses}
+
+
+def hold_out(witnesses: str, *, deaf: bool) -> list[str]:
+    """Hold a lock per device, as long as any process of the rank lives; returns those somebody else had."""
+    import fcntl
+    import os
+    import signal
+    import subprocess
+
+    if deaf:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    taken = []
+    locks = [os.open(f"{witnesses}/{d.uuid}", os.O_RDWR | os.O_CREAT) for d in tritium.rank().devices]
+    for lock, device in zip(locks, tritium.rank().devices, strict=True):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            taken.append(str(device.uuid))
+    if deaf:
+        subprocess.Popen(["sleep", "300"], start_new_session=True, pass_fds=locks)
+        tritium.rank().report(ready=True)
+        time.sleep(300)
+    return taken
+
+
+def test_who_asks_for_the_devices_of_a_cancelled_gang_in_the_same_moment_waits_until_they_are_free(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    gang = tritium.Gang(ranks=4, gpus_per_rank=2)
+    ready: list[int] = []
+    all_ready = threading.Event()
+
+    def hear(rank: int, _: object) -> None:
+        ready.append(rank)
+        if len(ready) == 4:
+            all_ready.set()
+
+    def run() -> None:
+        with pytest.raises(GangCancelled):
+            gang.run(hold_out, on_report=hear, witnesses=str(tmp_path), deaf=True)
+
+    first = threading.Thread(target=run)
+    first.start()
+    assert all_ready.wait(120)
+
+    spark.sparkContext.cancelAllJobs()
+    values = gang.run(hold_out, witnesses=str(tmp_path), deaf=False).values
+
+    first.join(60)
+    assert values == ([], [], [], []), "the first gang's processes still had these"
+    assert len(list(tmp_path.iterdir())) == 8
+
+
+def give_way(drainable: drain.Drainable, hold: holds.Hold, asked: list[str]) -> None:
+    while (ask := drainable.asked()) is None:
+        time.sleep(0.05)
+    asked.append(ask.by)
+    hold.close()
+
+
+def test_a_gang_that_needs_the_devices_of_a_models_owner_asks_it_to_give_way(state: Path) -> None:
+    every = {value[0][0] for value in tritium.Gang(ranks=8, name="look").run(use).values}
+    asked: list[str] = []
+    hold = holds.take(sorted(map(Uuid, every))[:1], what="about to load", directory=state)
+    drainable = drain.Drainable(hold.filenos, what="owner of a model", drain_s=5.0)
+    owner = threading.Thread(target=give_way, args=[drainable, hold, asked])
+    owner.start()
+
+    values = tritium.Gang(ranks=8, name="train").run(use).values
+
+    owner.join(5)
+    assert {value[0][0] for value in values} == every
+    assert asked[0].startswith("gang train-")
+
+
+def test_a_holder_that_does_not_give_way_is_named_when_the_wait_is_over(state: Path) -> None:
+    every = {value[0][0] for value in tritium.Gang(ranks=8).run(use).values}
+
+    with (
+        holds.take(sorted(map(Uuid, every))[:1], what="a stubborn owner", directory=state),
+        pytest.raises(Unplaceable) as caught,
+    ):
+        tritium.Gang(ranks=8, launch_timeout_s=4).run(use)
+
+    assert "a stubborn owner (pid " in str(caught.value)

@@ -97,6 +97,7 @@ class Family:
         self.guardian = above[0]
         self.daemon = next(p for p in above if _runs(p, "daemon") and not _runs(p.parent(), "daemon"))
         self.workers = [child for child in self.daemon.children() if _runs(child, "daemon")]
+        self.fork_servers = [child for child in self.daemon.children() if _runs(child, "forkserver")]
         self.executor, self.jvm = [process for process in above if process.name() == "java"][:2]
 
 

@@ -12,6 +12,7 @@ _CANCELLED = re.compile(
     r"cancelled (because|as part)|part of cancelled job|OPERATION_CANCELED", re.IGNORECASE
 )
 _NO_TRITIUM = re.compile(r"No module named '(?:tritium|tritium_discovery)\b")
+_JAVA = re.compile(r"^(?:: |Caused by: )?((?:[a-z]\w*\.)+[A-Z]\w*(?:Exception|Error)\b.*)", re.MULTILINE)
 _PYTHON = re.compile(r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt|Exit)\b.*", re.MULTILINE)
 
 
@@ -22,6 +23,8 @@ def in_words(err: Exception, *, what: str) -> TritiumError:
     GangCancelled('the job was cancelled')
     >>> in_words(RuntimeError("Aborted\nTraceback:\n  at x\nValueError: cancelled by a peer\n"), what="it")
     SparkFailed('it failed: ValueError: cancelled by a peer')
+    >>> in_words(RuntimeError("An error\n: a.XError: aborted\n\tat y\nCaused by: b.IOError: died"), what="it")
+    SparkFailed('it failed: b.IOError: died')
     >>> in_words(ConnectionRefusedError(111, "Connection refused"), what="the job")
     SparkFailed("the job failed: Spark's JVM has ended")
     """
@@ -39,6 +42,8 @@ def in_words(err: Exception, *, what: str) -> TritiumError:
         return SparkFailed(f"{what} failed: {thrown[-1] if thrown else 'a Python worker raised'}")
     if _CANCELLED.search(text):
         return GangCancelled(f"{what} was cancelled")
+    if thrown := _JAVA.findall(text):
+        return SparkFailed(f"{what} failed: {thrown[-1]}")
     first = next((line.strip() for line in text.splitlines() if line.strip()), type(err).__name__)
     return SparkFailed(f"{what} failed: {first}")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import secrets
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,11 +22,12 @@ from tritium.train.assembly import Assembly
 from tritium.train.attempts import tried
 from tritium.train.board import BOARD, Witness
 from tritium.train.book import Book
+from tritium.train.cancel import Cancel
 from tritium.train.connect import ConnectJob, require_slots
 from tritium.train.contract import Attempt
+from tritium.train.ears import ears, print_line
 from tritium.train.frameworks import FRAMEWORKS
 from tritium.train.job import GangJob, active_session, await_slots
-from tritium.train.messages import FromTask, Line, Report
 from tritium.train.output import own_output
 from tritium.train.placing import Asked
 from tritium.train.result import Result, result_of
@@ -84,6 +84,8 @@ class Gang:
     silence_timeout_s: float = 30.0
     """Limit for what stands still: a driver, a Python worker or a guardian that is not heard, a rank
     stopped by a signal. What is gone is known at once."""
+    _cancels: set[Cancel] = field(default_factory=set, init=False, repr=False, compare=False)
+    """Of the runs that are in progress."""
 
     def __post_init__(self) -> None:
         numbers: list[tuple[str, object, int]] = [
@@ -137,7 +139,7 @@ class Gang:
             Unplaceable: the assigner refused, or Spark has too few slots; with all reasons.
             RankFailed: a rank raised, exited or was killed; names the one that failed first.
             GangLost: an executor or Python worker went away.
-            GangCancelled: somebody cancelled the job.
+            GangCancelled: somebody cancelled the job, or `cancel` was called.
             TooSlow: a time limit ran out.
             CannotPublish: output or checkpoints could not be written.
             SparkFailed: the job failed for another reason.
@@ -146,18 +148,6 @@ class Gang:
         spark = data.sparkSession if data is not None else active_session()
         _serve_metrics(spark)
         rows, how = rows_of(spark, data, self.ranks, splits=splits)
-        work = _Work(
-            gang=self,
-            spark=spark,
-            function=pickled,
-            has_data=data is not None,
-            rows=rows,
-            reading=how,
-            output=output,
-            checkpoints=str(checkpoints) if checkpoints is not None else None,
-            on_report=on_report,
-            on_line=on_line or _print_line,
-        )
         failed: list[TritiumError] = []
 
         def retry(error: TritiumError) -> None:
@@ -165,8 +155,30 @@ class Gang:
             if on_retry is not None:
                 on_retry(error)
 
-        result = tried(work.attempt, retries=self.retries, on_retry=retry)
+        with Cancel.noted(self._cancels, self.name) as cancel:
+            work = _Work(
+                gang=self,
+                spark=spark,
+                cancel=cancel,
+                function=pickled,
+                has_data=data is not None,
+                rows=rows,
+                reading=how,
+                output=output,
+                checkpoints=str(checkpoints) if checkpoints is not None else None,
+                on_report=on_report,
+                on_line=on_line or print_line,
+            )
+            result = tried(work.attempt, retries=self.retries, on_retry=retry)
         return replace(result, failed=tuple(failed))
+
+    def cancel(self) -> None:
+        """End what this gang runs in this process, from any thread or callback; `run` raises GangCancelled.
+
+        Every rank is gone within about a second, or three if it ignores SIGTERM; `run` returns after that.
+        """
+        for cancel in tuple(self._cancels):
+            cancel.ask()
 
     @property
     def request(self) -> Request:
@@ -185,6 +197,7 @@ class _Work:
 
     gang: Gang
     spark: SparkSession
+    cancel: Cancel
     function: bytes
     """The user's function and its keyword arguments, pickled."""
     has_data: bool
@@ -211,18 +224,24 @@ class _Work:
         """
         gang, profile = self.gang, resource_profile(self.spark, gpus=self.gang.gpus_per_rank)
         began = time.monotonic()
-        connected = on_connect(self.spark)
+        connected, cancel = on_connect(self.spark), self.cancel
         if connected:
             require_slots(self.spark, ranks=gang.ranks, gpus_per_rank=gang.gpus_per_rank, gang=gang.name)
         else:
-            await_slots(self.spark, profile, ranks=gang.ranks, limit_s=gang.launch_timeout_s, gang=gang.name)
+            limit_s = gang.launch_timeout_s
+            await_slots(self.spark, profile, ranks=gang.ranks, limit_s=limit_s, gang=gang.name, cancel=cancel)
         queued_s = time.monotonic() - began
         assembly, owner = self._assembly(), f"{self.name}.{number}"
         asked = Asked(request=gang.request, policy=gang.policy, avoid=dict(self.avoid))
         job: Any = (ConnectJob if connected else GangJob)(self.spark, tag=owner, assembly=assembly)
         witness = Witness(BOARD, owner=owner, assembly=assembly, asked=asked)
-        ears = _ears(assembly, witness, self.on_report, self.on_line)
-        with own_output(self.output) as output, job.meeting(ears) as meeting, witness:
+        heard = ears(assembly, witness, self.on_report, self.on_line)
+        with (
+            own_output(self.output) as output,
+            job.meeting(heard) as meeting,
+            witness,
+            cancel.ending(job.cancel if connected else meeting.cancel),
+        ):
             task = RankTask(
                 meeting=meeting.address,
                 key=meeting.key,
@@ -272,28 +291,3 @@ def _serve_metrics(spark: SparkSession) -> None:
         from tritium import metrics
 
         metrics.serve(int(port))
-
-
-def _ears(
-    assembly: Assembly,
-    witness: Witness,
-    on_report: Callable[[int, Mapping[str, Any]], None] | None,
-    on_line: Callable[[int, str], None],
-) -> Callable[[FromTask], None]:
-    """Pass on what ranks say as it is heard; a stopped gang's last words are not news."""
-
-    def hear(message: FromTask) -> None:
-        witness.hear(message)
-        match message:
-            case Report(rank=rank, values=values) if on_report is not None:
-                on_report(rank, values)
-            case Line(rank=rank, text=text) if assembly.error is None:
-                on_line(rank, text)
-            case _:
-                pass
-
-    return hear
-
-
-def _print_line(rank: int, text: str) -> None:
-    print(f"[rank {rank}] {text}", file=sys.stderr, flush=True)  # noqa: T201  the rank's own words

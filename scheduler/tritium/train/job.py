@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tritium.errors import GangLost, SparkFailed, Unplaceable
 from tritium.spark.words import in_words, jvm_ended
 from tritium.train.assembly import Assembly
+from tritium.train.cancel import Cancel
 from tritium.train.meeting import Meeting
 from tritium.train.messages import FromTask
 
@@ -41,7 +42,13 @@ def active_session() -> SparkSession:
 
 
 def await_slots(
-    spark: SparkSession, profile: ResourceProfile | None, *, ranks: int, limit_s: float, gang: str
+    spark: SparkSession,
+    profile: ResourceProfile | None,
+    *,
+    ranks: int,
+    limit_s: float,
+    gang: str,
+    cancel: Cancel,
 ) -> None:
     """Wait until Spark could start all ranks at once, before anything is submitted.
 
@@ -50,6 +57,7 @@ def await_slots(
 
     Raises:
         Unplaceable: after the limit there are still too few slots.
+        GangCancelled: it was cancelled meanwhile.
     """
     scala: Any = spark.sparkContext._jsc.sc()  # noqa: SLF001  pyspark has no other way to ask
     manager = scala.resourceProfileManager()
@@ -57,6 +65,7 @@ def await_slots(
     manager.addResourceProfile(wanted)
     deadline = time.monotonic() + limit_s
     while (slots := _slots(scala, wanted)) < ranks:
+        cancel.check()
         if time.monotonic() > deadline:
             raise Unplaceable(
                 f"{gang}: {ranks} ranks must start at once; Spark had room for {slots} ({limit_s:.0f} s):",

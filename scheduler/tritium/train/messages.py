@@ -111,6 +111,8 @@ class Refusal:
     reasons: tuple[str, ...]
     waits: bool
     """Whether it may help to wait: somebody else holds what is needed."""
+    waits_for: tuple[Uuid, ...] = ()
+    """What must be given back for that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,7 +49,9 @@ def place(hellos: Sequence[Hello], asked: Asked) -> Placed | Refusal:
     decision = assign(snapshot, asked.request, asked.policy)
     if not isinstance(decision, Assigned):
         reasons = tuple(f"{reason.where}: {reason.sentence}" for reason in decision.reasons)
-        return Refusal(reasons=reasons, waits=isinstance(decision, Waiting))
+        waits_for = decision.waits_for if isinstance(decision, Waiting) else ()
+        devices = tuple(wait.device for wait in waits_for)
+        return Refusal(reasons=reasons, waits=isinstance(decision, Waiting), waits_for=devices)
     members = decision.placement.members
     waiting: dict[tuple[str, str], list[int]] = {}
     for hello in sorted(hellos, key=lambda hello: hello.task):

@@ -11,7 +11,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import AuthenticationError
 from pathlib import Path
@@ -30,12 +30,15 @@ from tritium.train.printed import log_folder
 from tritium.train.spool import SpoolFull, spool
 from tritium.train.supervise import Supervisor
 from tritium.train.wire import dial, listen
-from tritium_discovery import DeviceHeld, DiscoveryError, Uuid, holds
+from tritium_discovery import DeviceHeld, DiscoveryError, Uuid, drain, holds
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["SCHEMA", "RankTask"]
+
+_DRAIN_S = 10.0
+"""How soon a device is wanted of those who can give it up; then it is waited for (launch_timeout_s)."""
 
 SCHEMA = "rank int, value binary, complaint string, story binary"
 """One row per task: its rank and what its function returned, pickled (null if it did not return), why it
@@ -152,6 +155,8 @@ class _Seat:
                 return Outcome(kind="stopped")
             placed = place(gathered.hellos, self.task.asked)
             hold = placed if isinstance(placed, Refusal) else self._hold(placed, hello.view.directory)
+            if isinstance(hold, Refusal):
+                self._ask_for(hold.waits_for, hello)
             driver.send(Reserved(task=self.number, refusal=hold if isinstance(hold, Refusal) else None))
             answer = driver.recv()
             if isinstance(answer, Go) and isinstance(placed, Placed) and isinstance(hold, holds.Hold):
@@ -177,7 +182,13 @@ class _Seat:
         try:
             return holds.take(member.devices, what=what, directory=directory)
         except DeviceHeld as err:
-            return Refusal(reasons=(str(err),), waits=True)
+            return Refusal(reasons=(str(err),), waits=True, waits_for=(err.uuid,))
+
+    def _ask_for(self, devices: Iterable[Uuid], hello: Hello) -> None:
+        """Ask whoever holds devices of this executor and can give them up, such as a model's owner."""
+        for uuid in set(devices) & set(hello.view.pool):
+            by, directory = f"gang {self.task.attempt.gang}", hello.view.directory
+            drain.ask(uuid, by=by, within_s=_DRAIN_S, directory=directory)
 
     def _start(self, supervisor: Supervisor, settled: _Settled, listener: socket.socket) -> Member:
         placed, by_task = settled.placed, {hello.task: hello for hello in settled.hellos}
