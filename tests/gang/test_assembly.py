@@ -118,6 +118,20 @@ def test_a_device_that_stays_held_ends_the_gang_with_the_holders_name() -> None:
     assert gang.error.reasons == HELD.reasons
 
 
+def test_the_holder_is_named_also_when_the_limit_runs_out_between_two_looks() -> None:
+    gang = assembly()
+    for task in (0, 1):
+        gang.handle(Here(task=task), now=1.0)
+    for task in (0, 1):
+        gang.handle(hello(task), now=1.0)
+    for task in (0, 1):
+        gang.handle(Reserved(task=task, refusal=HELD), now=60.9)
+
+    assert gang.tick(now=61.1) == [Stop()]
+    assert isinstance(gang.error, Unplaceable)
+    assert gang.error.reasons == HELD.reasons
+
+
 def test_a_request_that_can_never_fit_is_refused_at_once() -> None:
     gang = assembly()
     for task in (0, 1):

@@ -99,6 +99,7 @@ class Assembly:
     _blamed: Outcome | None = None
     """The end of a rank that ended the gang."""
     _replies: dict[int, Reserved] = field(default_factory=dict)
+    _refused: tuple[str, ...] = ()
     _shares: dict[int, dict[int, bytes]] = field(default_factory=dict)
     """By call of all_gather, by rank: what was put into those that not all have made yet."""
 
@@ -152,6 +153,8 @@ class Assembly:
             return self._end(self._vigil.verdict, now) if self._vigil.knows(self._living, now=now) else []
         if self.launch_by is not None and self.phase != "running" and now > self.launch_by:
             missing = sorted(set(range(self.size)) - self.arrived)
+            if self._refused and not missing:
+                return self._end(Unplaceable(f"{self.gang}: cannot be placed:", self._refused), now)
             what = f"Spark has not started its tasks {missing}" if missing else "its devices stayed taken"
             limit = f"{self.launch_s:g} s (launch_timeout_s)"
             return self._end(TooSlow(f"{self.gang}: did not start within {limit}: {what}"), now)
@@ -230,10 +233,10 @@ class Assembly:
         if not refusals:
             self._enter("running", now)
             return [Go()]
+        self._refused = tuple(dict.fromkeys(reason for refusal in refusals for reason in refusal.reasons))
         late = self.launch_by is not None and now > self.launch_by
         if late or not all(refusal.waits for refusal in refusals):
-            reasons = dict.fromkeys(reason for refusal in refusals for reason in refusal.reasons)
-            return self._end(Unplaceable(f"{self.gang}: cannot be placed:", tuple(reasons)), now)
+            return self._end(Unplaceable(f"{self.gang}: cannot be placed:", self._refused), now)
         self._enter("gathering", now)
         self.hellos = {}
         return [Again(after_s=self.again_s)]
