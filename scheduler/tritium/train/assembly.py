@@ -234,8 +234,7 @@ class Assembly:
             self._enter("running", now)
             return [Go()]
         self._refused = tuple(dict.fromkeys(reason for refusal in refusals for reason in refusal.reasons))
-        late = self.launch_by is not None and now > self.launch_by
-        if late or not all(refusal.waits for refusal in refusals):
+        if now > (self.launch_by or now) or not all(refusal.waits for refusal in refusals):
             return self._end(Unplaceable(f"{self.gang}: cannot be placed:", self._refused), now)
         self._enter("gathering", now)
         self.hellos = {}
