@@ -144,8 +144,12 @@ class _LaunchWatch:
 
         def progress(*, inflight_tasks: int, **_: Any) -> None:
             # The handler hears of all operations of the session, each in the thread that waits for it.
-            if threading.get_ident() == caller:
-                self._running, self._since = inflight_tasks, time.monotonic()
+            if threading.get_ident() != caller:
+                return
+            # Progress is also reported while nothing runs, and that is no progress.
+            if inflight_tasks or self._running:
+                self._since = time.monotonic()
+            self._running = inflight_tasks
 
         timer = threading.Thread(target=self._watch, name="tritium-launch", daemon=True)
         handler: Any = progress
