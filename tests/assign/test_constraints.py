@@ -113,6 +113,15 @@ def test_many_devices_with_one_lack_share_a_sentence() -> None:
     sentences = refused(cluster(host("a", 5)), Request(members=1, product="H100"))
 
     assert sentences[1] == "product: a-0, a-1, a-2 and 2 more: a NVIDIA A100-SXM4-40GB, H100 needed"
+    assert refused(cluster(host("a", 3)), Request(members=1, product="H100"))[1] == (
+        "product: a-0, a-1, a-2: a NVIDIA A100-SXM4-40GB, H100 needed"
+    )
+
+
+def test_the_hosts_with_most_room_are_named_first() -> None:
+    assert refused(cluster(host("a", 1), host("b", 3), host("c", 2)), Request(members=7)) == [
+        "count: 7 members with 1 device each, room for 6 (b 3, c 2, a 1)"
+    ]
 
 
 def bridged() -> Host:
@@ -185,6 +194,8 @@ def test_groups_apart_share_no_rack() -> None:
     members = placed(snapshot, Request(members=2, apart="rack"))
 
     assert [m.host for m in members] == ["a", "c"]
+    two_in_one = cluster(host("a", 3, rack="r1"), host("b", 2, rack="r1"), host("c", 2, rack="r2"))
+    assert [m.host for m in placed(two_in_one, Request(members=2, apart="rack"))] == ["b", "c"]
     small = cluster(host("a", 1, rack="r1"), host("b", 1, rack="r2"))
     assert [m.host for m in placed(small, Request(members=2, apart="rack"))] == ["a", "b"]
     assert refused(snapshot, Request(members=3, apart="rack"))[0].startswith("count: 3 members")

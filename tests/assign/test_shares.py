@@ -135,6 +135,19 @@ def test_a_share_that_does_not_fit_now_is_told_with_what_is_left_and_besides_who
     ]
 
 
+def test_a_device_with_just_enough_left_for_one_share_lacks_nothing() -> None:
+    decision = assign(cluster(host("a", 1, shares=(share("a-0", 38_912),))), replicas(2, 2_048))
+
+    assert isinstance(decision, Waiting)
+    assert [r.rule for r in decision.reasons] == ["count"]
+
+
+def test_seats_may_fill_their_executors_devices_to_the_last() -> None:
+    full = pool("1", [device("x")], seats=4)
+
+    assert devices_of(cluster(host("a", pools=[full])), replicas(4, 10_240)) == ["x"] * 4
+
+
 def test_a_share_larger_than_any_device_can_never_fit() -> None:
     decision = assign(cluster(host("a", 1)), replicas(1, 50_000))
 

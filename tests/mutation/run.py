@@ -41,7 +41,11 @@ EQUIVALENT: dict[str, str] = {
     "request.members // form.group  ->  request.members": "room without end, of which no more is taken",
     "rooms: return 0: 0  ->  1": "every host is alike to ranks without devices",
     "rooms: return 2: 2  ->  3": "only the order of the three is used",
+    "queue: for _ in range(1, ORDERS):: 1  ->  2": _BUDGET,
     "ring: steps = 0: 0  ->  1": _BUDGET,
+    "subset: return int(sets[np.argmin((price[sets] << 32) + price[sets ^ (len(counts) - 1)])]): "
+    "32  ->  33": "no price is as large as either",
+    "subset: taken, price = [first], 0: 0  ->  1": "all sets begin with it",
     "ring: while paths and steps < _STEPS:: steps < _STEPS  ->  steps <= _STEPS": _BUDGET,
     "ring: steps += 1: 1  ->  2": _BUDGET,
     "layout: Quota(part & usable, 1, seats * each): 1  ->  2": _EXACT,

@@ -24,16 +24,25 @@ def assign_all(
     as that places more of the higher priorities, or as many and more of the lower.
     """
     index = snapshot if isinstance(snapshot, Index) else Index.of(snapshot)
-    order = sorted(requests, key=lambda name: (-requests[name].priority, *_size(requests[name]), name))
-    best = _in_order(index, requests, order, policy)
-    orders, improved = 1, True
-    while improved and orders < ORDERS:
-        refused = [name for name in order if not isinstance(best[name], Assigned)]
-        order = sorted(order, key=lambda name: (-requests[name].priority, name not in refused))
-        tried = _in_order(index, requests, order, policy)
-        orders, improved = orders + 1, _placed(requests, tried) > _placed(requests, best)
-        best = tried if improved else best
+    front: tuple[str, ...] = ()
+    best = _in_order(index, requests, _order(requests, front), policy)
+    for _ in range(1, ORDERS):
+        refused = [name for name in _order(requests, front) if not isinstance(best[name], Assigned)]
+        front = (*refused, *(name for name in front if name not in refused))
+        tried = _in_order(index, requests, _order(requests, front), policy)
+        if _placed(requests, tried) <= _placed(requests, best):
+            break
+        best = tried
     return best
+
+
+def _order(requests: Mapping[str, Request], front: Sequence[str]) -> list[str]:
+    """Order by priority; of one priority those in front first, then the largest."""
+    ahead = {name: position - len(front) for position, name in enumerate(front)}
+    return sorted(
+        requests,
+        key=lambda name: (-requests[name].priority, ahead.get(name, 0), *_size(requests[name]), name),
+    )
 
 
 def _in_order(
