@@ -5,7 +5,6 @@ The peer is TorchDistributor of the same Spark, in the same application.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -63,10 +62,18 @@ def workers_with_no_device(spark: SparkSession) -> Iterator[None]:
 
 
 def clean(spark: SparkSession) -> None:
-    def forget(_: Any) -> list[str | None]:
-        return [os.environ.pop("CUDA_VISIBLE_DEVICES", None)]
+    """Forget it in the workers of `see`: RDDs have workers of their own."""
 
-    spark.sparkContext.parallelize(range(4), 4).barrier().mapPartitions(forget).collect()
+    def forget(batches: Any) -> Any:
+        import os
+
+        import pyarrow as pa
+
+        list(batches)
+        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+        yield pa.RecordBatch.from_pydict({"clean": [True]})
+
+    spark.range(0, 4, 1, 4).mapInArrow(forget, "clean boolean", barrier=True).collect()
 
 
 def visible() -> str:
@@ -101,15 +108,18 @@ def test_a_barrier_task_that_trusts_a_reused_worker_uses_anothers_device(spark: 
 
 
 def test_our_block_leaves_nothing_behind_in_a_reused_worker(spark: SparkSession) -> None:
-    def task(_: Any) -> list[tuple[str, ...]]:
+    def task(batches: Any) -> Any:
+        import pyarrow as pa
         from pyspark import BarrierTaskContext
 
-        with tritium.devices() as devices:
+        list(batches)
+        with tritium.devices() as (device,):
             BarrierTaskContext.get().barrier()
-            return [tuple(device.uuid for device in devices)]
+            yield pa.RecordBatch.from_pydict({"used": [device.uuid]})
 
-    used = spark.sparkContext.parallelize(range(4), 4).barrier().mapPartitions(task).collect()
+    rows = spark.range(0, 4, 1, 4).mapInArrow(task, "used string", barrier=True).collect()
 
+    used = [row.used for row in rows]
     assert len(set(used)) == 4
     assert {left for left, _ in see(spark, leave=None)} == {None}
 
