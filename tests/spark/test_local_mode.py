@@ -15,6 +15,7 @@ import tritium
 from rigs.application import Application
 from rigs.cluster import local
 from rigs.processes import eventually
+from rigs.uses import assert_never_shared
 from tritium.assign import Assigned
 from tritium.infer import read_reports
 from tritium.spark.profile import resource_profile
@@ -78,8 +79,11 @@ def test_two_applications_on_one_host_never_hold_the_same_device(tmp_path: Path,
 
     reports = [report for part in ("a", "b") for report in read_reports(tmp_path / part)]
     assert len(reports) == 12
-    owners = {(report.device, report.owner) for report in reports}
-    assert len(owners) == len({device for device, _ in owners}), "each device had one owner"
+    served: dict[tuple[str, int], list[float]] = {}
+    for report in reports:
+        loaded = report.began + report.load_s
+        served.setdefault((str(report.device), report.owner), []).extend((loaded, loaded + report.seconds))
+    assert_never_shared((device, min(times), max(times)) for (device, _), times in served.items())
     ended = (report.began + report.load_s + report.seconds for report in reports)
     assert max(began) < max(ended), "they ran at the same time"
 
