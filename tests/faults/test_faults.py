@@ -21,7 +21,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     running.close()
 
 
-@pytest.mark.parametrize("fault", some(), ids=lambda fault: f"{fault.who} {fault.kind} at {fault.phase}")
+@pytest.mark.parametrize("fault", list(some()), ids=lambda one: f"{one.who} {one.kind} at {one.phase}")
 def test_nothing_is_left_behind_and_the_cause_is_named(suite: Suite, fault: Fault) -> None:
     outcome = suite.inject(fault)
 
