@@ -87,7 +87,8 @@ def test_the_map_and_the_workers_file_start_on_a_standalone_cluster(tmp_path: Pa
             assert_it_works(driver)
 
 
-def test_executors_without_tritium_are_one_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("module", ["tritium.train.daemon", "pyspark.daemon"])
+def test_executors_without_tritium_are_one_sentence(tmp_path: Path, module: str) -> None:
     """Their Python has everything else: it does not read the file that makes Tritium importable."""
     packages = site.getsitepackages()[0]
     python = tmp_path / "python"
@@ -96,12 +97,7 @@ def test_executors_without_tritium_are_one_sentence(tmp_path: Path) -> None:
     conf = tritium.conf(
         "local", cores=CORES, gpus=4, memory_mib=700, discovery_script=str(BESIDE / "gpu-discover")
     )
-    conf |= {
-        **QUIET,
-        "spark.python.daemon.module": "pyspark.daemon",
-        "spark.test.tasks": "0",
-        "spark.test.folder": "/",
-    }
+    conf |= {**QUIET, "spark.python.daemon.module": module, "spark.test.tasks": "0", "spark.test.folder": "/"}
     environ = {**environment(tmp_path), "PYSPARK_PYTHON": str(python), "TEST_TASKS": "1"}
     program = tmp_path / "driver.py"
     program.write_text(DRIVER.read_text().replace("say(stage=", "(lambda **_: None)(stage=0 and "))

@@ -57,7 +57,7 @@ class Outcome:
     trace: str = ""
     """The rank's own traceback, if it left one, else the last lines that it printed."""
     log: str = ""
-    """Where its whole output is, e.g. ``/work/app-1/0/train-5f0c2a.0-rank-3.log on node-7``."""
+    """Where its whole output is, e.g. ``/var/spark/app-1/0/train-5f0c2a.0-rank-3.log on node-7``."""
     seconds: float = 0.0
     """From the start of its process to its end."""
     sick: Mapping[Uuid, str] = field(default_factory=dict)

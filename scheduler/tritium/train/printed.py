@@ -73,7 +73,7 @@ class Printed:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._log = path.open("ab", buffering=0)
         self.where = f"{path} on {socket.gethostname()}" if self._log is not None else ""
-        """E.g. ``/var/spark/work/app-1/0/train-5f0c2a.0-rank-3.log on node-7``; empty without a log."""
+        """E.g. ``/var/spark/app-1/0/train-5f0c2a.0-rank-3.log on node-7``; empty without a log."""
         # What a rank prints may end its lines as a progress bar does, or never.
         self._lines = Lines(ends=rb"[\r\n]+", limit=_MAX_LINE)
         self._rate = Rate(per_s=_PER_S, burst=_BURST)
