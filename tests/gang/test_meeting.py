@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import AuthenticationError
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from rigs.processes import eventually
 from tritium.errors import GangCancelled, GangLost
 from tritium.train.assembly import Assembly
 from tritium.train.meeting import Meeting
-from tritium.train.messages import FromTask, Gone, Here, Line, Outcome, Pulse, Stop, ToTask
+from tritium.train.messages import Beat, FromTask, Gone, Here, Line, Outcome, Pulse, Stop, ToTask
 from tritium.train.wire import Wire, dial, listen
 
 
@@ -29,11 +30,13 @@ def receive(wire: Wire) -> ToTask:
 class Opened:
     """A meeting for one task, and what it was told."""
 
-    def __init__(self, *, raising: bool = False) -> None:
-        self.assembly = Assembly(gang="train", size=1, launch_s=60, launch_by=1e12, end_by=None)
+    def __init__(self, *, raising: bool = False, silence_s: float = 30.0, slow_s: float = 0.0) -> None:
+        self.assembly = Assembly(
+            gang="train", size=1, launch_s=60, launch_by=1e12, end_by=None, silence_s=silence_s
+        )
         self.heard: list[FromTask] = []
         self.abandoned = threading.Event()
-        self._raising = raising
+        self._raising, self._slow_s = raising, slow_s
         self.meeting = Meeting(
             self.assembly, bind="127.0.0.1", host="127.0.0.1", heard=self.hear, abandoned=self.abandoned.set
         )
@@ -41,12 +44,14 @@ class Opened:
     def hear(self, message: FromTask) -> None:
         if self._raising:
             raise ValueError("the caller's own")
+        if isinstance(message, Here):
+            time.sleep(self._slow_s)
         self.heard.append(message)
 
 
 @contextmanager
-def opened(*, raising: bool = False) -> Iterator[Opened]:
-    found = Opened(raising=raising)
+def opened(**settings: Any) -> Iterator[Opened]:
+    found = Opened(**settings)
     try:
         yield found
     finally:
@@ -91,6 +96,19 @@ def test_a_task_that_vanishes_is_lost_and_the_job_is_taken_from_spark() -> None:
         assert it.meeting.over.wait(5)
         assert isinstance(it.assembly.error, GangLost)
         assert it.abandoned.wait(5)
+
+
+def test_a_driver_that_was_busy_takes_its_own_delay_for_nobodys_silence() -> None:
+    with opened(silence_s=0.5, slow_s=1.5) as it, dial(it.meeting.address, it.meeting.key) as wire:
+        wire.send(Here(task=0))
+        for _ in range(15):
+            wire.send(Beat(task=0))
+            time.sleep(0.1)
+        assert eventually(lambda: it.heard)
+        assert it.assembly.error is None
+
+        assert it.meeting.over.wait(5), "a task that says nothing more is lost"
+        assert isinstance(it.assembly.error, GangLost)
 
 
 def test_a_cancelled_gang_is_told_to_stop() -> None:

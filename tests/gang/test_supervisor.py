@@ -125,12 +125,12 @@ class Attended:
 
 
 @pytest.fixture(scope="module")
-def fork_server() -> Iterator[int]:
+def fork_server() -> Iterator[str]:
     """The server that an executor's daemon would start, with this process in the daemon's place."""
     with start_fork_server() as server:
-        descriptor = int(os.environ.pop(DESCRIPTOR))
-        yield descriptor
-        os.close(descriptor)
+        found = os.environ.pop(DESCRIPTOR)
+        yield found
+        os.close(int(found.partition(":")[0]))
         server.kill()
 
 
@@ -138,7 +138,7 @@ def fork_server() -> Iterator[int]:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Every test runs twice: a rank in a fresh interpreter, and one forked from a loaded server."""
     if request.param == "fork":
-        monkeypatch.setenv(DESCRIPTOR, str(request.getfixturevalue("fork_server")))
+        monkeypatch.setenv(DESCRIPTOR, request.getfixturevalue("fork_server"))
     return str(request.param)
 
 
@@ -430,12 +430,25 @@ def test_a_late_answer_is_not_taken_for_the_next_one(attend: Callable[..., Atten
     assert cloudpickle.loads(value) == ["second"]
 
 
+def test_a_fork_server_that_was_stopped_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    with start_fork_server() as server:
+        monkeypatch.setenv(DESCRIPTOR, os.environ.pop(DESCRIPTOR))
+        server.send_signal(signal.SIGSTOP)
+
+        supervisor = Supervisor()
+        supervisor.abandon()
+
+        assert psutil.Process(server.pid).status() == psutil.STATUS_STOPPED
+        server.kill()
+        os.close(int(os.environ[DESCRIPTOR].partition(":")[0]))
+
+
 def test_a_fork_server_that_comes_too_late_leaves_the_rank_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(launch, "_FORK_LIMIT_S", 0.3)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    monkeypatch.setenv(DESCRIPTOR, str(ours.fileno()))
+    monkeypatch.setenv(DESCRIPTOR, f"{ours.fileno()}:{os.getpid()}")
 
     supervisor = Supervisor()
     with theirs:

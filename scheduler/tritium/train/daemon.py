@@ -34,7 +34,7 @@ def start_fork_server() -> subprocess.Popen[bytes]:
             # One thread before each fork: no pool of OpenMP or BLAS may start with the import.
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
         )
-    os.environ[DESCRIPTOR] = str(ours.detach())
+    os.environ[DESCRIPTOR] = f"{ours.detach()}:{server.pid}"
     return server
 
 

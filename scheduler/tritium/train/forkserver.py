@@ -26,7 +26,8 @@ from tritium.train import guardian
 __all__ = ["DESCRIPTOR", "main", "reason_not_to_fork"]
 
 DESCRIPTOR = "TRITIUM_FORKSERVER"
-"""Environment variable of the executor's Python workers: their descriptor of the socket to the server."""
+"""Environment variable of the executor's Python workers: their descriptor of the socket to the server,
+a colon, and its pid."""
 
 _MAX_PATH = 4096
 

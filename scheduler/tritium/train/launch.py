@@ -9,16 +9,20 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+from tritium.train import sweep
 from tritium.train.forkserver import DESCRIPTOR
 from tritium.train.guardian import SUPERSEDED
 
 __all__ = ["Guardian"]
 
-_FORK_LIMIT_S = 30.0
-"""The server answers once its frameworks are loaded; the first gang of an executor may wait for that."""
+_FORK_LIMIT_S = 60.0
+"""The server answers once its frameworks are loaded; the first gang of an executor may wait for that, which
+on a busy host takes long, but not as long as loading them once more."""
 _EXEC_LIMIT_S = 60.0
+_LOOK_S = 0.25
 
 
 class Guardian:
@@ -55,12 +59,13 @@ class Guardian:
         if descriptor is None:
             return False
         self.wire, theirs = socket.socketpair()
+        fileno, pid = map(int, descriptor.split(":"))
         with theirs, contextlib.suppress(OSError):
-            server = socket.socket(fileno=os.dup(int(descriptor)))
+            server = socket.socket(fileno=os.dup(fileno))
             with server:
                 socket.send_fds(server, [os.fsencode(folder)], [theirs.fileno(), output])
             theirs.close()
-            if self._greeted(_FORK_LIMIT_S, output):
+            if self._greeted(_FORK_LIMIT_S, output, server=pid):
                 return True
         # The wish may still be heard one day.
         (folder / SUPERSEDED).touch()
@@ -80,15 +85,17 @@ class Guardian:
             )
         return self._greeted(_EXEC_LIMIT_S, output)
 
-    def _greeted(self, limit_s: float, output: int) -> bool:
+    def _greeted(self, limit_s: float, output: int, *, server: int | None = None) -> bool:
         """Hear the guardian's first words, which are its pid; a server's refusal goes into the log."""
-        self.wire.settimeout(limit_s)
+        deadline = time.monotonic() + limit_s
+        while not select.select([self.wire], [], [], _LOOK_S)[0]:
+            if time.monotonic() > deadline or (server is not None and sweep.stands_still(server)):
+                return False
         with contextlib.suppress(OSError):
             word, _, rest = self.wire.recv(256).partition(b" ")
             if word == b"guardian":
                 self.pid = int(rest)
                 self._pidfd = os.pidfd_open(self.pid)
-                self.wire.settimeout(None)
                 return True
             if word == b"no":
                 os.write(output, b"tritium: this rank is not forked, so it starts slower: " + rest)

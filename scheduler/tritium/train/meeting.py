@@ -96,6 +96,8 @@ class Meeting:
                 self.cancel()
 
     def _turn(self) -> None:
+        # What was said up to here is heard in this turn: silence cannot be this thread's own delay.
+        listened = time.monotonic()
         ready = wait([self._server, self._wake_r, *self._tasks], timeout=_TICK_S)
         for source in ready:
             if source is self._server:
@@ -112,7 +114,7 @@ class Meeting:
             if now >= self._next_pulse:
                 self._next_pulse = now + beat_s(self._assembly.silence_s)
                 self._tell([Pulse()])
-            self._tell(self._assembly.tick(now=now))
+            self._tell(self._assembly.tick(now=listened))
 
     def _admit(self, guest: socket.socket) -> None:
         """Let a guest in, in a thread of its own, so that a silent one holds up nobody."""

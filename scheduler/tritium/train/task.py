@@ -123,9 +123,10 @@ class _Seat:
             # With a shuffle behind it Spark starts a lost barrier stage again, but that gang's meeting is
             # over: attempts are the gang's own business.
             return -1, None, f"{socket.gethostname()}: {str(err) or type(err).__name__}"
-        supervisor = Supervisor(silence_s=self.task.silence_s, logs=log_folder())
+        # It says its word from here on: a guardian may wait for a fork server that still imports.
         link = Link(wire, task=self.number, silence_s=self.task.silence_s)
         with contextlib.closing(link) as driver, self._listener() as listener:
+            supervisor = Supervisor(silence_s=self.task.silence_s, logs=log_folder())
             try:
                 rows = spool(batches, supervisor.folder / "shard.arrow", limit_mib=self.task.spool_mib)
                 settled = self._settle(driver, listener, rows)
