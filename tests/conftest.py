@@ -61,9 +61,21 @@ def no_jvm_left(own_folders: Path) -> Iterator[None]:
         Jvm.end()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def preimports(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Executors' fork servers load torch, which takes long, only for modules that have a test of it."""
+    tests = (item for item in request.session.items if item.getparent(pytest.Module) is request.node)
+    if any(test.get_closest_marker("torch") is not None for test in tests):
+        yield
+    else:
+        with _environment(TRITIUM_PREIMPORT="numpy,pyspark.cloudpickle,tritium.train.rank_process"):
+            yield
+
+
 @pytest.fixture(scope="module")
-def spark() -> Iterator[SparkSession]:
+def spark(preimports: None) -> Iterator[SparkSession]:
     """Two executors with four devices and four cores each; one application for the module."""
+    assert preimports is None
     from rigs.cluster import cluster
 
     with cluster() as session:
