@@ -10,6 +10,7 @@ from pathlib import Path
 from rigs.reports import task_report
 from tritium.errors import TritiumError
 from tritium.infer.profile import merged
+from tritium.pipeline.edges import Advanced, Edges, Heard, Retried
 from tritium.pipeline.results import (
     DeviceUse,
     Predicted,
@@ -20,7 +21,6 @@ from tritium.pipeline.results import (
     Trained,
     Verified,
 )
-from tritium.pipeline.run import Advanced, Edges, Heard, Retried
 from tritium.pipeline.spec import Infer, Pipeline, Train, Verify
 from tritium.store.disk import LocalDisk
 from tritium.train.attempts import tried

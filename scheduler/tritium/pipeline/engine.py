@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from tritium.errors import BadSpec
 from tritium.infer import failures, predict, read_reports
 from tritium.infer.profile import merged
+from tritium.pipeline.edges import Advanced, Heard, Retried
 from tritium.pipeline.remote import Check, Fit, Load
 from tritium.pipeline.results import DeviceUse, Predicted, RankRow, TaskRow, Trained, Verified
-from tritium.pipeline.run import Advanced, Heard, Retried
 from tritium.pipeline.spec import Infer, Pipeline, Script, Source, Train, Verify
 from tritium.spark.words import in_words
 from tritium.train.gang import Gang

@@ -10,8 +10,8 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from tritium.pipeline.edges import Watcher
 from tritium.pipeline.results import StageName, Told
-from tritium.pipeline.run import Watcher
 
 __all__ = ["Bars", "Lines", "Screen", "screen", "words"]
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tritium.errors import SparkFailed, TritiumError
+from tritium.pipeline.edges import Engine
 from tritium.pipeline.engine import SparkEngine
 from tritium.pipeline.plan import Plan
 from tritium.pipeline.plan_view import headline
-from tritium.pipeline.run import Engine
 from tritium.spark.capability import refuse_on_connect
 from tritium.spark.environment import changed
 from tritium.spark.java import find_java

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TextIO
 
 from tritium.errors import TritiumError
+from tritium.pipeline.edges import Edges
 from tritium.pipeline.look import look
 from tritium.pipeline.plan import Plan, plan, require
 from tritium.pipeline.report import Story, render
-from tritium.pipeline.run import Edges, root_of, run
+from tritium.pipeline.run import root_of, run
 from tritium.pipeline.screen import screen
 from tritium.pipeline.sessions import cluster, local
 from tritium.pipeline.spec import Pipeline
