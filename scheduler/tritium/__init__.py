@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tritium import checkpoint, metrics
     from tritium.assign.types import Constraints, Request
     from tritium.infer.predict import predict
+    from tritium.infer.udf import predict_udf
     from tritium.spark.conf import conf
     from tritium.spark.devices import devices
     from tritium.spark.probe import explain, snapshot
@@ -35,6 +36,7 @@ __all__ = [
     "explain",
     "metrics",
     "predict",
+    "predict_udf",
     "rank",
     "session",
     "snapshot",
@@ -52,6 +54,7 @@ _HOMES = {
     "devices": "tritium.spark.devices",
     "explain": "tritium.spark.probe",
     "predict": "tritium.infer.predict",
+    "predict_udf": "tritium.infer.udf",
     "rank": "tritium.train.rank",
     "session": "tritium.spark.session",
     "snapshot": "tritium.spark.probe",

@@ -28,7 +28,7 @@ class Prepare:
     def __init__(
         self,
         *,
-        columns: tuple[str, ...],
+        columns: tuple[str, ...] | None,
         preprocess: Callable[[Any], Any] | None,
         quarantine: bool,
     ) -> None:
@@ -88,7 +88,9 @@ class Prepare:
         return _joined(parts), bad
 
     def _decoded(self, batch: pa.RecordBatch) -> Mapping[str, Any]:
-        columns = {name: to_numpy(batch.column(name), name=name) for name in self._input}
+        columns = {
+            name: to_numpy(batch.column(name), name=name) for name in self._input or batch.schema.names
+        }
         for name, array in columns.items():
             # Rows of one batch become one array, so that those of another shape than the first are wrong.
             expected = self._shapes.setdefault(name, array.shape[1:]) if self._trusts else array.shape[1:]

@@ -35,7 +35,8 @@ class InferenceTask:
     model: str
     """What tells this model, and how it is used, from others."""
     preprocess: Callable[[Any], Any] | None
-    input: tuple[str, ...]
+    input: tuple[str, ...] | None
+    """Columns that the model gets; ``None``: all."""
     kept: tuple[str, ...]
     """Columns that stay."""
     output: tuple[tuple[str, pa.DataType], ...]
