@@ -101,7 +101,7 @@ def _busy(spark: SparkSession, folder: Path) -> list[str]:
         "|---|---|---|",
         f"| predict_batch_udf | {_ROWS / theirs_s:,.0f} | {device_s / theirs_s:.0%} |",
         f"| tritium.predict | {_ROWS / ours_s:,.0f} | {profile.busy_share:.0%} |",
-        f"\nThe device is emulated; the CPU preprocesses. {theirs_s / ours_s:.2f}x faster: {profile.bottleneck}.",
+        f"\nThe device is emulated; the CPU preprocesses. {theirs_s / ours_s:.2f}x: {profile.bottleneck}.",
     ]
 
 

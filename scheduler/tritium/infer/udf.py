@@ -1,10 +1,11 @@
 """``tritium.predict_udf``: the column expression of ``predict_batch_udf``, with a model that many tasks feed.
 
->>> from tritium import predict_udf
->>> def make_predict_fn():
-...     return lambda x: x.sum(axis=1)
->>> total = predict_udf(make_predict_fn, return_type="float", batch_size=1024, input_tensor_shapes=[[784]])
->>> predictions = df.withColumn("y", total("x"))
+What is changed is the one line that makes the expression::
+
+    total = tritium.predict_udf(
+        make_predict_fn, return_type="float", batch_size=1024, input_tensor_shapes=[[784]]
+    )
+    predictions = df.withColumn("y", total("x"))
 """
 
 from __future__ import annotations
