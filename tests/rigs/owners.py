@@ -77,11 +77,16 @@ class Executor:
         return Feeder(lambda: lodging.owner(wait_s=wait_s, what="task 0"), ahead=ahead)
 
     def predicted(
-        self, load: Callable[..., Any], batches: Iterable[pa.RecordBatch], **options: Any
+        self,
+        load: Callable[..., Any],
+        batches: Iterable[pa.RecordBatch],
+        *,
+        preprocess: Callable[..., Any] | None = None,
+        **options: Any,
     ) -> list[Any]:
         """Be one task from beginning to end; returns ``y`` of all rows."""
         quarantine = options.get("quarantine", False)
-        feed = Prepare(columns=("x",), preprocess=None, quarantine=quarantine).feed(batches)
+        feed = Prepare(columns=("x",), preprocess=preprocess, quarantine=quarantine).feed(batches)
         return [y for answered in self.feeder(load, **options).answers(feed) for y in ys(answered)]
 
     def owners(self) -> list[psutil.Process]:
