@@ -46,7 +46,9 @@ def answer(environ: Mapping[str, str], asked: isolate.Asked) -> str:
         _say(closed(observation.refused))
     if owner is None:
         _say("no JVM above this process, so nothing is claimed: others may be told the same devices")
-        devices = choose(judge(found.devices, settings, claimed={}, held={}), amount)
+        devices = choose(
+            judge(found.devices, settings, claimed={}, held={}), amount, visible=settings.visible
+        )
     else:
         devices = _claim(found, settings, owner, amount, directory)
     for warning in warnings(devices, device_order=settings.device_order):
@@ -76,7 +78,9 @@ def _claim(
 
     def pick(live: tuple[claims.Claim, ...]) -> tuple[Seen, ...]:
         taken = claims.described(live)
-        return choose(judge(found.devices, settings, claimed=taken, held=holders), amount)
+        return choose(
+            judge(found.devices, settings, claimed=taken, held=holders), amount, visible=settings.visible
+        )
 
     claim = claims.make(
         pick,

@@ -76,6 +76,7 @@ def _write_resources(path: Path, component: str) -> None:
     chosen = choose(
         judge(found.devices, settings, claimed=_claimed(settings), held=_held(settings)),
         settings.amount if amount is None else amount.devices,
+        visible=settings.visible,
     )
     replace_file(path.absolute(), resources_file(chosen, component=component))
     machine = found.observation.machine

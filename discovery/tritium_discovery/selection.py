@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from tritium_discovery.errors import NotEnough
@@ -78,8 +78,13 @@ def _names(word: str, device: Seen) -> bool:
     return word in {device.uuid, device.parent} or bus_id(word) == device.pci_bus_id
 
 
-def choose(verdicts: Sequence[Verdict], amount: int | None) -> tuple[Seen, ...]:
+def choose(verdicts: Sequence[Verdict], amount: int | None, *, visible: str | None) -> tuple[Seen, ...]:
     """Exactly ``amount`` devices, lowest addresses first; all that may be used when it is ``None``.
+
+    Args:
+        verdicts: on every device that this process sees.
+        amount: how many are wanted.
+        visible: CUDA_VISIBLE_DEVICES, which may be why it sees no more.
 
     Raises:
         NotEnough: fewer may be used; the reasons against each of the others are in its text.
@@ -87,13 +92,23 @@ def choose(verdicts: Sequence[Verdict], amount: int | None) -> tuple[Seen, ...]:
     kept = [verdict.device for verdict in verdicts if verdict.kept]
     wanted = max(1, len(kept)) if amount is None else amount
     if len(kept) < wanted:
+        shown = "" if visible is None else f"the {len(verdicts)} that CUDA_VISIBLE_DEVICES={visible} shows"
         raise NotEnough(
-            f"{wanted} devices wanted, {len(kept)} of {len(verdicts)} may be used",
+            f"{wanted} devices wanted, {len(kept)} of {shown or len(verdicts)} may be used",
             wanted=wanted,
-            reasons=[
-                f"device {verdict.device.address} ({verdict.device.uuid}): {', '.join(verdict.reasons)}"
-                for verdict in verdicts
-                if not verdict.kept
-            ],
+            reasons=list(_against(verdicts)),
         )
     return tuple(kept[:wanted])
+
+
+def _against(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """What speaks against devices, those of one fate in one clause."""
+    alike: dict[str, list[Seen]] = {}
+    for verdict in verdicts:
+        if not verdict.kept:
+            alike.setdefault(", ".join(verdict.reasons), []).append(verdict.device)
+    for reasons, devices in alike.items():
+        if len(devices) == 1:
+            yield f"device {devices[0].address} ({devices[0].uuid}): {reasons}"
+        else:
+            yield f"devices {', '.join(str(device.address) for device in devices)}: {reasons}"

@@ -42,7 +42,8 @@ directory, settings = Path(sys.argv[1]), Settings.from_env(os.environ)
 devices = look(settings).devices
 def claim():
     def pick(live):
-        return choose(judge(devices, settings, claimed=claims.described(live), held={}), 1)
+        verdicts = judge(devices, settings, claimed=claims.described(live), held={})
+        return choose(verdicts, 1, visible=None)
     return claims.make(pick, owner=process_id(os.getpid()), generation="g", directory=directory, timeout_s=60)
 """
 ONCE = """

@@ -87,7 +87,7 @@ def test_too_few_devices_say_who_has_the_others(tmp_path: Path) -> None:
         answer = jvm.run(variables)
 
     assert (answer.exit_code, answer.stdout) == (17, "")
-    assert "5 devices wanted, 3 of 8 may be used: device 0 (GPU-" in answer.stderr
+    assert "5 devices wanted, 3 of 8 may be used: devices 0, 1, 2, 3, 4: " in answer.stderr
     assert f"of the JVM with pid {jvm.pid}" in answer.stderr
 
 

@@ -87,7 +87,7 @@ def test_too_few_devices_are_refused_with_the_reason_of_each() -> None:
     verdicts = judge(inventory(machine("lost-gpu")), Settings(), claimed={}, held={})
 
     with pytest.raises(NotEnough) as caught:
-        choose(verdicts, 4)
+        choose(verdicts, 4, visible=None)
 
     assert str(caught.value).startswith(
         "4 devices wanted, 3 of 4 may be used: device 2 (unreadable-2): the card"
@@ -96,12 +96,24 @@ def test_too_few_devices_are_refused_with_the_reason_of_each() -> None:
     assert len(caught.value.reasons) == 1
 
 
+def test_devices_that_share_a_fate_share_a_clause_and_hidden_ones_are_mentioned() -> None:
+    verdicts = judge(DGX, Settings(product="T4"), claimed={}, held={})
+
+    with pytest.raises(NotEnough) as caught:
+        choose(verdicts, 9, visible="0,1,2,3,4,5,6,7")
+
+    assert str(caught.value) == (
+        "9 devices wanted, 0 of the 8 that CUDA_VISIBLE_DEVICES=0,1,2,3,4,5,6,7 shows may be used: "
+        "devices 0, 1, 2, 3, 4, 5, 6, 7: it is a NVIDIA A100-SXM4-40GB, T4 wanted"
+    )
+
+
 def test_no_amount_is_all_that_may_be_used_but_never_none() -> None:
     verdicts = judge(inventory(machine("lost-gpu")), Settings(), claimed={}, held={})
 
-    assert [device.address for device in choose(verdicts, None)] == [0, 1, 3]
+    assert [device.address for device in choose(verdicts, None, visible=None)] == [0, 1, 3]
     with pytest.raises(NotEnough):
-        choose(judge(DGX, Settings(product="T4"), claimed={}, held={}), None)
+        choose(judge(DGX, Settings(product="T4"), claimed={}, held={}), None, visible=None)
 
 
 @given(st.sets(st.sampled_from([device.uuid for device in DGX])), st.integers(0, 9))
@@ -109,10 +121,11 @@ def test_claimed_devices_are_never_chosen_and_the_count_is_exact(claimed: set[Uu
     verdicts = judge(DGX, Settings(), claimed=dict.fromkeys(claimed, "another"), held={})
 
     try:
-        chosen = choose(verdicts, amount)
+        chosen = choose(verdicts, amount, visible=None)
     except NotEnough as err:
         assert amount > 8 - len(claimed)
-        assert len(err.reasons) == len(claimed)  # noqa: PT017 - as above
+        addresses = [device.address for device in DGX if device.uuid in claimed]
+        assert all(any(str(at) in reason for reason in err.reasons) for at in addresses)  # noqa: PT017
         return
 
     assert len(chosen) == amount

@@ -171,4 +171,6 @@ def _usable(settings: Settings, amount: int | None) -> tuple[Seen, ...]:
     ours = Jvm.pid()
     claimed = claims.described(claim for claim in claims.live(directory) if claim.owner.pid != ours)
     held = {uuid: str(holder) for uuid, holder in holds.held(directory).items()}
-    return choose(judge(look(settings).devices, settings, claimed=claimed, held=held), amount)
+    return choose(
+        judge(look(settings).devices, settings, claimed=claimed, held=held), amount, visible=settings.visible
+    )
