@@ -145,11 +145,41 @@ def sleep() -> None:
             file.write(f"{os.getpid()} {child.pid}")
         time.sleep(600)
 
-    tritium.Gang(ranks=2, name="sleepers").run(rest)
+    spark.addTag("sleepers")
+    sleepers.run(rest)
 
 
-def interrupt() -> list[str]:
+def interrupt_all() -> list[str]:
     return [str(one) for one in spark.interruptAll()]
+
+
+def interrupt_tag() -> list[str]:
+    return [str(one) for one in spark.interruptTag("sleepers")]
+
+
+def cancel() -> None:
+    sleepers.cancel()
+
+
+def resume() -> list[tuple[int, int]]:
+    """Rank 1 is killed in its third step, once; the second attempt goes on from the last checkpoint."""
+
+    def train() -> tuple[int, int]:
+        import os
+        import signal
+
+        me, found = tritium.rank(), tritium.checkpoint.latest()
+        first = found.step if found is not None else 0
+        for step in range(first, 5):
+            if (me.rank, me.attempt, step) == (1, 0, 2):
+                os.kill(os.getpid(), signal.SIGKILL)
+            me.barrier()
+            if me.rank == 0:
+                tritium.checkpoint.save(step + 1, {"state": b"what was learned"})
+        return me.attempt, first
+
+    folder = Path(os.environ["TRITIUM_DIR"]) / "checkpoints"
+    return list(tritium.Gang(ranks=2, retries=1).run(train, checkpoints=folder).values)
 
 
 def infer() -> list[tuple[int, str]]:
@@ -195,7 +225,10 @@ WORDS: dict[str, Callable[[], Any]] = {
         too_small,
         busy,
         sleep,
-        interrupt,
+        interrupt_all,
+        interrupt_tag,
+        cancel,
+        resume,
         infer,
         bad_model,
         own_task,
@@ -210,12 +243,11 @@ def obey(word: str) -> None:
         say(**{word: {"failed": [type(err).__name__, str(err), getattr(err, "trace", "")]}})
 
 
+sleepers = tritium.Gang(ranks=2, name="sleepers")
+
 if __name__ == "__main__":
     spark = SparkSession.builder.remote(os.environ["SPARK_REMOTE"]).getOrCreate()
     say(ready=True)
     for line in sys.stdin:
-        if line.strip() == "interrupt":
-            obey("interrupt")
-            continue
         # Words are obeyed side by side, so that one can be interrupted.
         threading.Thread(target=obey, args=[line.strip()]).start()

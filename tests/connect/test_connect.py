@@ -101,7 +101,8 @@ def test_a_gang_that_spark_does_not_start_is_given_up(client: Application) -> No
     assert "did not start within 5 s (launch_timeout_s): Spark runs none of its tasks" in sentence
 
 
-def test_an_interrupt_ends_every_process_of_the_gang(client: Application, state: Path) -> None:
+@pytest.mark.parametrize("how", ["interrupt_all", "interrupt_tag", "cancel"])
+def test_an_interrupt_ends_every_process_of_the_gang(client: Application, state: Path, how: str) -> None:
     client.tell("sleep")
     files = [state / f"sleeper-{rank}" for rank in range(2)]
 
@@ -110,15 +111,19 @@ def test_an_interrupt_ends_every_process_of_the_gang(client: Application, state:
 
     eventually(lambda: len(pids()) == 4, limit_s=LIMIT_S)
     processes = [psutil.Process(pid) for pid in pids()]
-    client.tell("interrupt")
-    client.says("interrupt", limit_s=LIMIT_S)
+    client.tell(how)
+    client.says(how, limit_s=LIMIT_S)
     kind, sentence, _ = client.says("sleep", limit_s=LIMIT_S)["failed"]
 
-    assert (kind, sentence) == ("GangCancelled", "the gang's Spark job was cancelled")
+    assert kind == "GangCancelled", sentence
     assert_gone(processes, within_s=60)
     eventually(lambda: not holds.held(state), limit_s=60)
     for file in files:
         file.unlink()
+
+
+def test_a_killed_rank_is_tried_again_from_its_last_checkpoint(client: Application) -> None:
+    assert answer(client, "resume") == [[1, 2], [1, 2]]
 
 
 def test_inference_gives_each_task_a_device(client: Application) -> None:

@@ -1,7 +1,7 @@
 """A driver program for tests: a gang that sleeps, each rank with a grandchild in a session of its own.
 
-Says ``ready`` with the pids once every rank runs, then obeys ``cancel`` and ``cancel the group`` on stdin;
-says ``failed`` with the error when the gang ended.
+Says ``ready`` with the pids once every rank runs, then obeys ``cancel``, ``cancel the group`` and
+``kill in the UI`` on stdin; says ``failed`` with the error when the gang ended.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import urllib.request
 from typing import Any
 
 import tritium
@@ -40,7 +41,7 @@ def sleep(*, deaf: bool) -> None:
 def main() -> None:
     ranks = int(sys.argv[1])
     deaf = "deaf" in sys.argv
-    spark = tritium.session(machine="dgx-a100", workers=2, gpus=2)
+    spark = tritium.session(machine="dgx-a100", workers=2, gpus=2, ui="ui" in sys.argv)
     pids: dict[int, dict[str, int]] = {}
 
     def hear(rank: int, values: Any) -> None:
@@ -56,6 +57,10 @@ def main() -> None:
                 gang.cancel()
             if line.strip() == "cancel the group":
                 spark.sparkContext.cancelJobGroup("mine")
+            if line.strip() == "kill in the UI":
+                (job,) = spark.sparkContext.statusTracker().getActiveJobsIds()
+                page = f"{spark.sparkContext.uiWebUrl}/jobs/job/kill/?id={job}"
+                urllib.request.urlopen(page).close()  # noqa: S310  Spark's own page
 
     threading.Thread(target=obey, daemon=True).start()
     spark.sparkContext.setJobGroup("mine", "a user's own group")

@@ -96,3 +96,12 @@ def test_a_cancelled_gang_is_gone(sleepers: Sleepers, how: str) -> None:
     sleepers.assert_gone(within_s=3.0)
     name, _ = sleepers.application.says("failed")
     assert name == "GangCancelled"
+
+
+@pytest.mark.parametrize("sleepers", [("ui",)], indirect=True)
+def test_a_gang_that_is_killed_in_sparks_web_page_is_gone(sleepers: Sleepers) -> None:
+    sleepers.application.tell("kill in the UI")
+
+    sleepers.assert_gone(within_s=10.0)
+    name, _ = sleepers.application.says("failed")
+    assert name == "GangCancelled"

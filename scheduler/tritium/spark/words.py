@@ -9,7 +9,7 @@ from tritium.errors import CodeMissing, GangCancelled, SparkFailed, TritiumError
 __all__ = ["in_words", "jvm_ended"]
 
 _CANCELLED = re.compile(
-    r"cancelled (because|as part)|part of cancelled job|OPERATION_CANCELED", re.IGNORECASE
+    r"SPARK_JOB_CANCELLED|cancelled (because|as part)|part of cancelled job|OPERATION_CANCELED", re.IGNORECASE
 )
 _NO_TRITIUM = re.compile(r"No module named '(?:tritium|tritium_discovery)\b")
 _JAVA = re.compile(r"^(?:: |Caused by: )?((?:[a-z]\w*\.)+[A-Z]\w*(?:Exception|Error)\b.*)", re.MULTILINE)
@@ -20,6 +20,8 @@ def in_words(err: Exception, *, what: str) -> TritiumError:
     r"""Say in a sentence why ``what`` failed.
 
     >>> in_words(RuntimeError("Job 3 cancelled because SparkContext was shut down"), what="the job")
+    GangCancelled('the job was cancelled')
+    >>> in_words(RuntimeError("[SPARK_JOB_CANCELLED] Job 0 cancelled  SQLSTATE: XXKDA"), what="the job")
     GangCancelled('the job was cancelled')
     >>> in_words(RuntimeError("Aborted\nTraceback:\n  at x\nValueError: cancelled by a peer\n"), what="it")
     SparkFailed('it failed: ValueError: cancelled by a peer')
