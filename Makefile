@@ -9,7 +9,7 @@ COMPILE := pip compile --quiet pyproject.toml --extra spark --extra demo --extra
 	--generate-hashes --no-emit-index-url --no-annotate --no-header
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help env demo test check newest bench soak lock relock clean
+.PHONY: help env demo test check newest bench soak mutants lock relock clean
 NEWEST := .cache/newest
 SUITES ?= tests/discovery tests/spark
 
@@ -56,6 +56,9 @@ bench: env ## measure ourselves against the peers and rewrite the README's table
 
 soak: env ## inject more than 200 faults into gangs and print what they left behind (half an hour)
 	$(BIN)/python tests/faults/soak.py
+
+mutants: env ## flip each comparison of the modules that decide: some test must fail each time (half an hour)
+	$(BIN)/python tests/mutation/run.py
 
 lock: .venv/bin/uv ## resolve the locked versions anew
 	$(BIN)/uv $(COMPILE) --upgrade -o $(LOCK)

@@ -197,6 +197,21 @@ def test_members_are_cut_so_that_their_own_links_cost_least(costs: Costs, data: 
         assert inside(order) == min(map(inside, permutations(devices)))
 
 
+def test_eight_devices_are_cut_as_is_best_for_all_and_not_the_best_pair_first() -> None:
+    lanes = {(0, 1): 12, (0, 2): 8, (1, 3): 8, (4, 5): 4, (6, 7): 4}
+
+    order = arrange(matrix(8, lanes), tuple(range(8)), (2, 1))
+
+    assert {tuple(sorted(order[i : i + 2])) for i in range(0, 8, 2)} == {(0, 2), (1, 3), (4, 5), (6, 7)}
+
+
+def test_a_groups_ring_does_not_part_the_devices_of_a_member() -> None:
+    costs = ((0, 3, 13, 13), (3, 0, 13, 13), (13, 13, 0, 20), (13, 13, 20, 0))
+
+    assert ring(costs) == (0, 2, 1, 3)
+    assert arrange(costs, (0, 1, 2, 3), (4, 2, 1)) == (0, 1, 2, 3)
+
+
 def test_many_members_are_cut_pair_by_pair_the_best_first() -> None:
     lanes = {(number, 15 - number): 12 for number in range(8)}
 

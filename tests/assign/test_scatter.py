@@ -7,6 +7,7 @@ from typing import Literal
 
 import pytest
 
+from assign.clusters import host
 from tritium.assign import Assigned, Host, Pool, Request, Snapshot, assign
 from tritium_discovery import HostId, Inventory, Settings, Uuid, discover
 
@@ -62,11 +63,14 @@ def test_packed_puts_members_side_by_side() -> None:
     assert len(set.union(*numa_nodes("packed", Request(members=2), (range(8), None)))) == 1
 
 
-def test_a_spread_members_own_devices_stay_together() -> None:
-    nodes = numa_nodes("spread", Request(members=2, devices_each=2), (range(8), None))
+@pytest.mark.parametrize(("policy", "second"), [("packed", ("a-2", "a-3")), ("spread", ("a-4", "a-5"))])
+def test_a_spread_members_own_devices_stay_together(policy: str, second: tuple[str, str]) -> None:
+    four_by_node = Snapshot(hosts=(host("a", 8, numa=4),))
 
-    assert [len(of_member) for of_member in nodes] == [1, 1]
-    assert nodes[0] != nodes[1]
+    decision = assign(four_by_node, Request(members=2, devices_each=2), policy)
+
+    assert isinstance(decision, Assigned)
+    assert [member.devices for member in decision.placement.members] == [("a-0", "a-1"), second]
 
 
 @pytest.mark.parametrize("seats", [(4, 0), (3, 1), (2, 2), (1, 3), (0, 4)])

@@ -94,6 +94,15 @@ def test_seats_for_which_an_executor_lacks_devices_are_named() -> None:
     ]
 
 
+def test_seats_whose_devices_are_only_too_far_apart_lack_none() -> None:
+    snapshot = cluster(host("a", 6, seats=2, lanes={(0, 1): 4}))
+
+    decision = assign(snapshot, Request(members=2, devices_each=2, near="nvlink"))
+
+    assert isinstance(decision, Unassignable)
+    assert [(reason.rule, reason.short) for reason in decision.reasons] == [("seats", 0.0)]
+
+
 def test_more_seats_than_members_are_refused_with_both_numbers() -> None:
     decision = assign(cluster(host("a", 4, seats=3)), Request(members=2))
 

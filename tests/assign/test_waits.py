@@ -180,6 +180,17 @@ def test_all_owners_of_a_device_are_asked() -> None:
     assert [s.owner for s in drain.shares] == ["m1", "m2"]
 
 
+def test_of_one_owners_shares_the_smaller_is_named_first() -> None:
+    both = (share("a-0", owner="m", mib=5), share("a-0", owner="m", mib=3))
+    snapshot = cluster(host("a", 1, shares=both))
+
+    drain = drain_for(snapshot, Request(members=1, priority=1))
+
+    assert drain is not None
+    assert [s.mib for s in drain.shares] == [3, 5]
+    assert waits(snapshot, Request(members=1)) == ["a-0 on a held by m"] * 2
+
+
 def test_a_more_important_replica_gets_the_memory_that_others_used() -> None:
     used = replace(share("a-0", mib=30_000), used_mib=30_000)
     snapshot = cluster(host("a", 1, shares=(used,)))

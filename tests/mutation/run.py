@@ -43,6 +43,7 @@ EQUIVALENT: dict[str, str] = {
     "rooms: return 2: 2  ->  3": "only the order of the three is used",
     "queue: for _ in range(1, ORDERS):: 1  ->  2": _BUDGET,
     "ring: steps = 0: 0  ->  1": _BUDGET,
+    "ring: best = best_set(_between(costs, devices), size) or 0: 0  ->  1": "they divide, so there is a set",
     "subset: return int(sets[np.argmin((price[sets] << 32) + price[sets ^ (len(counts) - 1)])]): "
     "32  ->  33": "no price is as large as either",
     "subset: taken, price = [first], 0: 0  ->  1": "all sets begin with it",

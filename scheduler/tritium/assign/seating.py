@@ -41,14 +41,14 @@ class Ranks(Sequence[Member]):
     It equals a tuple of the same members, and is pickled as one.
     """
 
-    __slots__ = ("_crews", "_ends")
+    __slots__ = ("_crews", "_starts")
 
     def __init__(self, crews: Sequence[Crew]) -> None:
         self._crews = crews
-        self._ends = list(accumulate(len(crew.layout.pools) for crew in crews))
+        self._starts = list(accumulate((len(crew.layout.pools) for crew in crews), initial=0))
 
     def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
+        return self._starts[-1]
 
     def __iter__(self) -> Iterator[Member]:
         rank = 0
@@ -65,9 +65,8 @@ class Ranks(Sequence[Member]):
         if isinstance(rank, slice):
             return tuple(self)[rank]
         rank = range(len(self))[rank]
-        group_rank = bisect_right(self._ends, rank)
-        crew = self._crews[group_rank]
-        return crew.member(rank, group_rank, rank - self._ends[group_rank] + len(crew.layout.pools))
+        group_rank = bisect_right(self._starts, rank) - 1
+        return self._crews[group_rank].member(rank, group_rank, rank - self._starts[group_rank])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, tuple | Ranks) and tuple(self) == tuple(other)

@@ -137,7 +137,7 @@ class Request(Constraints):
             (self.share_mib < 0, f"share_mib is {self.share_mib}, at least 0 needed"),
             (self.group < 1, f"group is {self.group}, at least 1 needed"),
             (
-                self.group >= 1 and self.members % self.group != 0,
+                self.members % max(1, self.group) != 0,
                 f"{self.members} members do not divide into groups of {self.group}",
             ),
             (

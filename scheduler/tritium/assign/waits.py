@@ -73,7 +73,8 @@ def _by_closeness(index: Index) -> list[_Holding]:
         )
     }
     return sorted(
-        holdings, key=lambda held: (-free[held.host], *held[:3], held.share.mib if held.share else 0)
+        holdings,
+        key=lambda held: (-free[held.host], *held[:3], held.share is not None and held.share.mib),
     )
 
 
