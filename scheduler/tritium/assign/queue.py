@@ -28,7 +28,7 @@ def assign_all(
     best = _in_order(index, requests, _order(requests, front), policy)
     for _ in range(1, ORDERS):
         refused = [name for name in _order(requests, front) if not isinstance(best[name], Assigned)]
-        front = (*refused, *(name for name in front if name not in refused))
+        front = tuple(dict.fromkeys((*refused, *front)))
         tried = _in_order(index, requests, _order(requests, front), policy)
         if _placed(requests, tried) <= _placed(requests, best):
             break
@@ -38,10 +38,15 @@ def assign_all(
 
 def _order(requests: Mapping[str, Request], front: Sequence[str]) -> list[str]:
     """Order by priority; of one priority those in front first, then the largest."""
-    ahead = {name: position - len(front) for position, name in enumerate(front)}
+    ahead = {name: position for position, name in enumerate(front)}
     return sorted(
         requests,
-        key=lambda name: (-requests[name].priority, ahead.get(name, 0), *_size(requests[name]), name),
+        key=lambda name: (
+            -requests[name].priority,
+            ahead.get(name, len(front)),
+            *_size(requests[name]),
+            name,
+        ),
     )
 
 
