@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tritium.spark.devices import devices
     from tritium.spark.probe import explain, snapshot
     from tritium.spark.session import session
+    from tritium.streams.run import Stream, stream
     from tritium.train.gang import Gang
     from tritium.train.rank import Rank, rank
     from tritium.train.result import RankInfo, Result
@@ -30,6 +31,7 @@ __all__ = [
     "Request",
     "Result",
     "Shard",
+    "Stream",
     "checkpoint",
     "conf",
     "devices",
@@ -57,6 +59,8 @@ _HOMES = {
     "predict_udf": "tritium.infer.udf",
     "rank": "tritium.train.rank",
     "session": "tritium.spark.session",
+    "Stream": "tritium.streams.run",
+    "stream": "tritium.streams.run",
     "snapshot": "tritium.spark.probe",
 }
 

@@ -1,0 +1,113 @@
+"""Where a stream begins and ends, how its payload is decoded, and what each sink guarantees: frozen types."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+__all__ = [
+    "ID_HEADER",
+    "Bytes",
+    "Decode",
+    "Delta",
+    "Json",
+    "Kafka",
+    "KafkaSource",
+    "Parquet",
+    "Sink",
+    "guarantee",
+]
+
+ID_HEADER = "tritium-id"
+"""The Kafka header that is the same for each copy of a message, and for no other message."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaSource:
+    """A topic to read. Its rows have ``key, value, headers, topic, partition, offset, timestamp``."""
+
+    servers: str
+    """E.g. ``broker-1:9092,broker-2:9092``."""
+    topic: str
+    starting: Literal["earliest", "latest"] = "earliest"
+    """Where a stream without a checkpoint begins."""
+    rows_per_batch: int | None = None
+    """Limit for one micro-batch (``maxOffsetsPerTrigger``)."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """More options of Spark's Kafka source, e.g. ``kafka.security.protocol``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Json:
+    """``value`` is a JSON object."""
+
+    schema: str
+    """Its fields in Spark's DDL; ``NOT NULL`` ones must be there: ``id long, x array<float> NOT NULL``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bytes:
+    """``value`` is what the model gets: as ``bytes``, or as the tensor whose memory it is."""
+
+    dtype: str | None = None
+    """Type of the elements, e.g. ``float32``, little endian; ``None``: not a tensor."""
+    shape: tuple[int, ...] = ()
+    """Shape of one row."""
+
+    @property
+    def elements(self) -> int:
+        """Elements of one row.
+
+        >>> Bytes(dtype="float32", shape=(28, 28)).elements
+        784
+        """
+        return math.prod(self.shape)
+
+
+Decode: TypeAlias = Json | Bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kafka:
+    """A topic to write: key and headers stay, the value is a JSON object."""
+
+    servers: str
+    topic: str
+    columns: tuple[str, ...] | None = None
+    """What goes into the object; ``None``: the model's columns, and ``error``."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """More options of Spark's Kafka sink."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """A Delta table to append to."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parquet:
+    """A folder of Parquet files to append to; read it with Spark, which heeds its ``_spark_metadata``."""
+
+    path: str
+
+
+Sink: TypeAlias = Kafka | Delta | Parquet
+
+
+def guarantee(sink: Sink) -> str:
+    """Say how often a row may be in a sink after drivers and executors were killed.
+
+    >>> guarantee(Delta(path="out"))
+    'exactly once: a batch is one transaction, and the table remembers which batches it has'
+    """
+    match sink:
+        case Kafka():
+            return f"at least once: copies of a message carry the same header {ID_HEADER}"
+        case Delta():
+            return "exactly once: a batch is one transaction, and the table remembers which batches it has"
+        case Parquet():
+            return "exactly once for Spark's reader: a log in the folder names the files of whole batches"

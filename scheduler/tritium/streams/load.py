@@ -1,0 +1,86 @@
+"""Edge in tasks of a stream: which model the batch at hand uses, and the tensors in its messages."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tritium.streams.ends import Bytes
+from tritium.streams.versions import Versions
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import SparkSession
+
+__all__ = ["Tensors", "VersionOfBatch", "checked"]
+
+_BATCH = "streaming.sql.batchId"
+"""Spark tells each task of a micro-batch its number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionOfBatch:
+    """``load(device)`` that calls the user's ``load(device, path)`` with the version of this batch."""
+
+    load: Callable[..., Any]
+    versions: Versions
+
+    def __call__(self, device: Any) -> Any:
+        """Load it."""
+        from pyspark import TaskContext
+
+        context = TaskContext.get()
+        assert context is not None  # noqa: S101  it is called in a task
+        batch = int(context.getLocalProperty(_BATCH) or "0")
+        return self.load(device, self.versions.path(self.versions.of_batch(batch)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tensors:
+    """``load`` of a model that gets ``value`` as the tensor whose memory it is."""
+
+    load: Callable[..., Any]
+    decode: Bytes
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Load it."""
+        predict = self.load(*arguments)
+        return lambda batch: predict({**batch, "value": self._tensors(batch)})
+
+    def _tensors(self, batch: Mapping[str, Any]) -> Any:
+        import numpy as np
+
+        joined = b"".join(batch["value"])
+        return np.frombuffer(joined, self.decode.dtype).reshape(-1, *self.decode.shape)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _CheckTask:
+    check: Callable[[Path], object]
+    path: Path
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+
+        for _ in batches:
+            yield pa.RecordBatch.from_pydict({"why": pa.array([self._why()], pa.string())})
+
+    def _why(self) -> str | None:
+        try:
+            return "its check returned False" if self.check(self.path) is False else None
+        except Exception as err:  # noqa: BLE001  the user's code may raise anything
+            return traceback.format_exception_only(err)[-1].strip()
+
+
+def checked(spark: SparkSession, check: Callable[[Path], object]) -> Callable[[Path], str | None]:
+    """Return what asks ``check`` about a model, in a Spark task: the user's code never runs in the driver."""
+
+    def ask(path: Path) -> str | None:
+        frame = spark.range(0, 1, 1, 1).mapInArrow(_CheckTask(check=check, path=path), "why string")
+        why: str | None = frame.collect()[0].why
+        return why
+
+    return ask

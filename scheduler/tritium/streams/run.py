@@ -1,0 +1,228 @@
+"""``tritium.stream``: from Kafka or a streaming DataFrame through a model into a sink, until stopped."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from tritium.errors import TooSlow, VerifyFailed
+from tritium.infer import failures, predict
+from tritium.streams.decode import ERROR, decoded, inputs
+from tritium.streams.ends import Bytes, Decode, KafkaSource, Sink
+from tritium.streams.load import Tensors, VersionOfBatch, checked
+from tritium.streams.read import rows_of
+from tritium.streams.versions import Versions
+from tritium.streams.write import writer
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.streaming.query import StreamingQuery
+
+__all__ = ["Progress", "Stream", "stream"]
+
+_LOOK_S = 1.0
+_POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What the last micro-batch did."""
+
+    batch: int
+    rows: int
+    rows_per_s: float
+    behind: int | None
+    """Messages in the topic that were not read yet; ``None`` if the source cannot say."""
+
+
+def stream(
+    source: KafkaSource | DataFrame,
+    *,
+    model: Callable[..., Any],
+    sink: Sink,
+    checkpoint: Path,
+    decode: Decode | None = None,
+    dead_letters: Sink | None = None,
+    versions: Versions | None = None,
+    check: Callable[[Path], object] | None = None,
+    every_s: float | None = 1.0,
+    output: str = "prediction double",
+    **options: Any,
+) -> Stream:
+    """Start a stream of predictions; killed, it goes on from ``checkpoint`` when it is started again.
+
+    How often a row may then be in a sink: `guarantee`. A message that does not decode goes on without a
+    prediction and with its ``error``, or to ``dead_letters`` alone.
+
+    Args:
+        source: a topic, or a streaming DataFrame.
+        model: as in `predict`; with ``versions`` it is called ``model(device, path)``.
+        sink: where rows go.
+        checkpoint: a folder that driver and executors share.
+        decode: what is in the messages; ``None``: the model gets the rows as they are.
+        dead_letters: another sink, for messages that do not decode.
+        versions: the model may change: each micro-batch is predicted by one version, and again by it if
+            it is repeated.
+        check: called with a new version's path before it serves; raises or returns ``False`` to reject it.
+        every_s: how often to look for new rows; ``None``: read what is there now, then end.
+        output: names and types of the new columns.
+        options: more arguments of `predict`.
+
+    Raises:
+        BadSpec: an argument is wrong.
+        VerifyFailed: the version that the pointer names was rejected, and none served before.
+    """
+    rows = rows_of(source)
+    watch = _watch(rows.sparkSession, versions, check) if versions is not None else None
+    if isinstance(decode, Bytes) and decode.dtype is not None:
+        model = Tensors(load=model, decode=decode)
+    if versions is not None:
+        model = VersionOfBatch(load=model, versions=versions)
+    found = decoded(rows, decode)
+    names = inputs(decode, rows.columns)
+    bad = found.where(f"{ERROR} is not null")
+    good = predict(
+        found.where(f"{ERROR} is null").drop(ERROR), model=model, input=names, output=output, **options
+    )
+    if dead_letters is not None:
+        frames = {"rows": (good, sink), "dead": (bad, dead_letters)}
+    else:
+        frames = {"rows": (good.unionByName(bad, allowMissingColumns=True), sink)}
+    answers = tuple(name for name in good.columns if name not in rows.columns and name not in names)
+    writers = [
+        writer(frame, end, answers=answers if name == "rows" else None)
+        .option("checkpointLocation", str(checkpoint / name))
+        .trigger(**({"availableNow": True} if every_s is None else {"processingTime": f"{every_s} seconds"}))
+        for name, (frame, end) in frames.items()
+    ]
+    return Stream(_started(writers), watch)
+
+
+def _watch(spark: SparkSession, versions: Versions, check: Callable[[Path], object] | None) -> _Watch:
+    watch = _Watch(versions, checked(spark, check) if check is not None else _no_check)
+    watch.first()
+    return watch
+
+
+def _started(writers: Sequence[Any]) -> list[StreamingQuery]:
+    """Start all or none."""
+    queries: list[StreamingQuery] = []
+    try:
+        for writer in writers:
+            queries.append(writer.start())  # noqa: PERF401  those before a failing one must be known
+    except Exception:
+        for query in queries:
+            query.stop()
+        raise
+    return queries
+
+
+class Stream:
+    """A stream at work; leaving its block stops it."""
+
+    def __init__(self, queries: list[StreamingQuery], watch: _Watch | None) -> None:
+        self._queries = queries
+        self._watch = watch
+        if watch is not None:
+            watch.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def rejected(self) -> tuple[str, ...]:
+        """Sentences about versions of the model that did not pass."""
+        return tuple(self._watch.rejected) if self._watch is not None else ()
+
+    def progress(self) -> Progress | None:
+        """Say what the last micro-batch did; ``None`` before the first."""
+        last = self._queries[0].lastProgress
+        if last is None:
+            return None
+        behind = [_behind(source.metrics) for source in last.sources]
+        known = [number for number in behind if number is not None]
+        return Progress(
+            batch=int(last.batchId),
+            rows=int(last.numInputRows),
+            rows_per_s=float(last.processedRowsPerSecond or 0.0),
+            behind=max(known) if known else None,
+        )
+
+    def wait(self, limit_s: float | None = None) -> None:
+        """Wait until the stream has ended: it failed, was stopped, or has read all with ``every_s=None``.
+
+        Raises:
+            TooSlow: it still runs after ``limit_s``.
+            TritiumError: what failed in it.
+        """
+        give_up_at = None if limit_s is None else time.monotonic() + limit_s
+        with failures():
+            while [query for query in self._queries if not _ended(query)]:
+                if give_up_at is not None and time.monotonic() > give_up_at:
+                    raise TooSlow(f"the stream has not ended within {limit_s} s")
+
+    def stop(self) -> None:
+        """Stop it; a micro-batch at work is given up, and done again by whoever starts the stream again."""
+        if self._watch is not None:
+            self._watch.stop()
+        for query in self._queries:
+            query.stop()
+
+
+def _ended(query: StreamingQuery) -> bool:
+    """Wait a little; raises what failed in it."""
+    return bool(query.awaitTermination(_POLL_S))  # type: ignore[arg-type]  # it takes fractions of a second
+
+
+class _Watch(threading.Thread):
+    """Looks at the pointer again and again, and checks what is new."""
+
+    def __init__(self, versions: Versions, check: Callable[[Path], str | None]) -> None:
+        super().__init__(name="tritium-versions", daemon=True)
+        self._versions, self._check = versions, check
+        self._over = threading.Event()
+        self.rejected: list[str] = []
+
+    def first(self) -> None:
+        """Check before the stream starts.
+
+        Raises:
+            VerifyFailed: there is no version that may serve.
+        """
+        self._look()
+        if self._versions.serving() is None:
+            why = self.rejected[-1] if self.rejected else f"{self._versions.pointer} names no model"
+            raise VerifyFailed(why)
+
+    def run(self) -> None:
+        """Be the thread."""
+        while not self._over.wait(_LOOK_S):
+            self._look()
+
+    def stop(self) -> None:
+        """End it."""
+        self._over.set()
+        self.join()
+
+    def _look(self) -> None:
+        if (sentence := self._versions.look(self._check)) is not None:
+            self.rejected.append(sentence)
+
+
+def _no_check(_: Path) -> None:
+    """Let every version pass."""
+
+
+def _behind(metrics: Mapping[str, str] | None) -> int | None:
+    text = (metrics or {}).get("maxOffsetsBehindLatest")
+    return int(text) if text is not None else None

@@ -1,0 +1,38 @@
+"""The driver or an executor is killed in the middle of a batch: what sinks promise holds all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rigs.kafka import Broker, broker
+from streams.killing import killed_once
+
+pytestmark = [pytest.mark.kafka, pytest.mark.delta, pytest.mark.timeout(1800)]
+
+
+@pytest.fixture(scope="module")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    with broker(tmp_path_factory.mktemp("kafka")) as running:
+        yield running
+
+
+@pytest.mark.parametrize("victim", ["driver", "executor"])
+def test_tables_have_every_row_once_and_topics_at_least_once_with_the_same_id(
+    kafka: Broker, tmp_path: Path, state: Path, victim: str
+) -> None:
+    found = killed_once(
+        kafka,
+        victim,
+        folder=tmp_path / "run",
+        topic=f"killed-{victim}",
+        sent=60,
+        environment={"TRITIUM_DIR": str(state)},
+    )
+
+    assert [(one.sink, one.lost) for one in found] == [("delta", 0), ("kafka", 0), ("parquet", 0)]
+    twice = {one.sink: one.twice for one in found}
+    assert (twice["delta"], twice["parquet"]) == (0, 0)
+    assert all(one.ids == one.sent for one in found)

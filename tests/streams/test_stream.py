@@ -1,0 +1,283 @@
+"""Streams with a real broker: what each sink gets, what becomes of bad messages, which model is used."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pyspark import cloudpickle
+from pyspark.sql import SparkSession
+
+import tritium
+from rigs.cluster import local
+from rigs.jars import DELTA, DELTA_CONF, KAFKA, for_spark
+from rigs.kafka import Broker, broker
+from rigs.processes import eventually
+from tritium.errors import BadSpec, ModelFailed, TooSlow, VerifyFailed
+from tritium.streams import Bytes, Delta, Json, Kafka, KafkaSource, Parquet, Sink, Versions
+
+pytestmark = [pytest.mark.kafka, pytest.mark.delta, pytest.mark.timeout(900)]
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+_END_LIMIT_S = 300.0
+
+
+@pytest.fixture(scope="module")
+def spark() -> Iterator[SparkSession]:
+    conf = {"spark.jars": for_spark(KAFKA, DELTA), **DELTA_CONF}
+    with local(2, machine="two-t4", conf=conf) as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    with broker(tmp_path_factory.mktemp("kafka")) as running:
+        yield running
+
+
+def double(_: Any) -> Any:
+    return lambda batch: batch["n"] * 2.0
+
+
+def drain(source: Any, sink: Sink, checkpoint: Path, **rest: Any) -> None:
+    """Run a stream over what is there now."""
+    with tritium.stream(source, sink=sink, checkpoint=checkpoint, every_s=None, **rest) as stream:
+        stream.wait(_END_LIMIT_S)
+
+
+def numbers(first: int, last: int) -> list[bytes]:
+    return [json.dumps({"n": n}).encode() for n in range(first, last)]
+
+
+def forget_commit(checkpoint: Path, batch: int) -> None:
+    """Make it as if the driver had died after the sink had a batch and before Spark noted that."""
+    for name in (str(batch), f".{batch}.crc"):
+        (checkpoint / "rows" / "commits" / name).unlink(missing_ok=True)
+
+
+@pytest.mark.usefixtures("spark")
+def test_key_and_headers_stay_and_bad_messages_go_on_with_their_error(kafka: Broker, tmp_path: Path) -> None:
+    kafka.create("in", "out")
+    values = [b'{"n": 1}', b"no json", None, b'{"n": "text"}', b"{}", b'{"n": 5}']
+    kafka.produce("in", values, headers={"trace": b"\x01", "tritium-id": b"of another"})
+
+    source = KafkaSource(servers=kafka.servers, topic="in", rows_per_batch=4)
+    sink = Kafka(servers=kafka.servers, topic="out")
+    drain(source, sink, tmp_path, model=double, decode=Json(schema="n long not null"))
+
+    found = {int(key): (value, headers) for key, value, headers in kafka.messages("out")}
+    assert {key: value.get("prediction") for key, (value, _) in found.items()} == {
+        **dict.fromkeys(range(6)), 0: 2.0, 5: 10.0
+    }  # fmt: skip
+    assert {key: value["error"]["message"] for key, (value, _) in found.items() if "error" in value} == {
+        1: "the value is no JSON object of the schema",
+        2: "the value is null",
+        3: "the value is no JSON object of the schema",
+        4: "n is missing",
+    }
+    assert all(headers["trace"] == b"\x01" for _, headers in found.values())
+    ids = {headers["tritium-id"] for _, headers in found.values()}
+    assert ids == {f"in/{part}/{at}".encode() for part, at in places(kafka, "in")}
+    assert (tmp_path / "rows" / "commits" / "1").exists(), "six messages, four at a time, are two batches"
+
+
+def places(kafka: Broker, topic: str) -> set[tuple[int, int]]:
+    from confluent_kafka import Consumer, TopicPartition
+
+    consumer = Consumer({"bootstrap.servers": kafka.servers, "group.id": "places"})
+    ends = [consumer.get_watermark_offsets(TopicPartition(topic, part), timeout=60)[1] for part in range(2)]
+    consumer.close()
+    return {(part, at) for part, end in enumerate(ends) for at in range(end)}
+
+
+@pytest.mark.parametrize("kind", ["topic", "table"])
+def test_messages_that_do_not_decode_may_go_to_a_sink_of_their_own(
+    spark: SparkSession, kafka: Broker, tmp_path: Path, kind: str
+) -> None:
+    names = [f"{kind}-{end}" for end in ("in", "out", "dead")]
+    kafka.create(*names)
+    kafka.produce(names[0], [b'{"n": 1}', b'"broken"', b'{"n": 3}'])
+    table = str(tmp_path / "dead-table")
+    dead = Kafka(servers=kafka.servers, topic=names[2]) if kind == "topic" else Delta(path=table)
+
+    drain(
+        KafkaSource(servers=kafka.servers, topic=names[0]),
+        Kafka(servers=kafka.servers, topic=names[1], columns=("key", "prediction")),
+        tmp_path / "checkpoint",
+        model=double,
+        decode=Json(schema="n long not null"),
+        dead_letters=dead,
+    )
+
+    assert sorted(value["prediction"] for _, value, _ in kafka.messages(names[1])) == [2.0, 6.0]
+    if kind == "topic":
+        ((key, value, headers),) = kafka.messages(names[2])
+        assert (key, value) == (b"1", "broken")
+        assert headers["tritium-error"] == b"the value is no JSON object of the schema"
+    else:
+        (row,) = spark.read.format("delta").load(table).collect()
+        assert (bytes(row.key), bytes(row.value), row.error.step) == (b"1", b'"broken"', "decode")
+
+
+def test_bytes_reach_the_model_as_tensors_of_the_shape_they_are_said_to_have(
+    spark: SparkSession, kafka: Broker, tmp_path: Path
+) -> None:
+    kafka.create("tensors")
+    tensors = np.random.default_rng(0).random((50, 4, 3), dtype=np.float32)
+    kafka.produce("tensors", [*(one.tobytes() for one in tensors), b"short"])
+
+    def load(_: Any) -> Any:
+        def predict(batch: Mapping[str, Any]) -> Any:
+            assert batch["value"].shape[1:] == (4, 3)
+            assert batch["value"].dtype == np.float32
+            return batch["value"].sum(axis=(1, 2))
+
+        return predict
+
+    out = str(tmp_path / "out")
+    decode = Bytes(dtype="float32", shape=(4, 3))
+    source = KafkaSource(servers=kafka.servers, topic="tensors")
+    drain(source, Parquet(path=out), tmp_path / "checkpoint", model=load, decode=decode, output="sum float")
+
+    rows = {int(bytes(row.key)): row for row in spark.read.parquet(out).collect()}
+    assert np.allclose([rows[at]["sum"] for at in range(50)], tensors.sum(axis=(1, 2)), atol=1e-5)
+    assert rows[50]["sum"] is None
+    assert rows[50].error.message == "5 bytes, 48 expected"
+
+
+def test_a_batch_that_a_sink_has_already_is_written_again_only_by_kafka_and_known_by_its_ids(
+    spark: SparkSession, kafka: Broker, tmp_path: Path
+) -> None:
+    kafka.create("again", "copies")
+    kafka.produce("again", numbers(0, 40))
+    tables = {
+        "delta": Delta(path=str(tmp_path / "delta")),
+        "parquet": Parquet(path=str(tmp_path / "parquet")),
+    }
+    sinks: Mapping[str, Sink] = {**tables, "kafka": Kafka(servers=kafka.servers, topic="copies")}
+
+    for name, sink in sinks.items():
+        for _ in range(2):
+            source = KafkaSource(servers=kafka.servers, topic="again", rows_per_batch=20)
+            drain(source, sink, tmp_path / f"c-{name}", model=double, decode=Json(schema="n long"))
+            forget_commit(tmp_path / f"c-{name}", 1)
+
+    for name, table in tables.items():
+        rows = spark.read.format(name).load(table.path).collect()
+        assert sorted(row.prediction for row in rows) == [2.0 * n for n in range(40)], name
+    messages = kafka.messages("copies")
+    assert len(messages) == 60
+    assert len({headers["tritium-id"] for _, _, headers in messages}) == 40
+    assert {value["prediction"] for _, value, _ in messages} == {2.0 * n for n in range(40)}
+
+
+def add(_: Any, path: Path) -> Any:
+    plus = float((path / "plus").read_text())
+    return lambda batch: batch["n"] + plus
+
+
+def sane(path: Path) -> bool:
+    return float((path / "plus").read_text()) < 1000
+
+
+@pytest.mark.usefixtures("spark")
+def test_a_model_is_swapped_between_batches_and_a_repeated_batch_keeps_its_version(
+    kafka: Broker, tmp_path: Path
+) -> None:
+    for name, plus in (("v1", 100), ("v2", 200), ("v3", 9000)):
+        (tmp_path / "models" / name).mkdir(parents=True)
+        (tmp_path / "models" / name / "plus").write_text(str(plus))
+    versions = Versions(models=tmp_path / "models", pointer=tmp_path / "pointer", state=tmp_path / "state")
+    kafka.create("swap", "swapped")
+    sink = Kafka(servers=kafka.servers, topic="swapped", columns=("n", "prediction"))
+    given: dict[str, Any] = {
+        "model": add, "decode": Json(schema="n long"), "versions": versions, "check": sane
+    }  # fmt: skip
+
+    def run(first: int, last: int, pointer: str) -> None:
+        versions.pointer.write_text(f"{pointer}\n")
+        kafka.produce("swap", numbers(first, last))
+        drain(KafkaSource(servers=kafka.servers, topic="swap"), sink, tmp_path / "checkpoint", **given)
+
+    with pytest.raises(VerifyFailed, match="version v3 of the model was rejected: its check returned False"):
+        run(0, 5, "v3")
+    run(5, 10, "v1")
+    forget_commit(tmp_path / "checkpoint", 0)
+    run(10, 15, "v2")
+    run(15, 20, "v3")
+
+    assert versions.pointer.read_text() == "v2\n"
+    found = sorted(
+        (value["n"], value["prediction"] - value["n"]) for _, value, _ in kafka.messages("swapped")
+    )
+    assert found == sorted([(n, 100.0) for n in range(10)] * 2 + [(n, 200.0) for n in range(10, 20)])
+
+
+@pytest.mark.usefixtures("spark")
+def test_a_running_stream_takes_new_messages_and_tells_how_far_it_is(kafka: Broker, tmp_path: Path) -> None:
+    kafka.create("live", "alive")
+    sink = Kafka(servers=kafka.servers, topic="alive")
+    source = KafkaSource(servers=kafka.servers, topic="live")
+
+    with tritium.stream(
+        source, model=double, sink=sink, checkpoint=tmp_path, decode=Json(schema="n long"), every_s=0.2
+    ) as stream:
+        kafka.produce("live", numbers(0, 10))
+        eventually(lambda: len(kafka.messages("alive")) == 10, limit_s=120)
+        eventually(lambda: (last := stream.progress()) is not None and last.behind == 0, limit_s=120)
+        with pytest.raises(TooSlow, match=r"the stream has not ended within 0.1 s"):
+            stream.wait(0.1)
+    stream.wait(_END_LIMIT_S)
+
+
+@pytest.mark.usefixtures("spark")
+def test_a_failing_model_ends_the_stream_with_one_sentence(kafka: Broker, tmp_path: Path) -> None:
+    kafka.create("failing")
+    kafka.produce("failing", numbers(0, 1))
+
+    def load(_: Any) -> Any:
+        raise ValueError("no weights")
+
+    with pytest.raises(ModelFailed, match="load failed: ValueError: no weights"):
+        drain(
+            KafkaSource(servers=kafka.servers, topic="failing"),
+            Parquet(path=str(tmp_path / "out")),
+            tmp_path / "checkpoint",
+            model=load,
+            decode=Json(schema="n long"),
+        )
+
+
+WRONG: Mapping[str, tuple[Callable[[SparkSession], Any], dict[str, Any]]] = {
+    "source: it is no streaming DataFrame; use predict for a batch": (lambda spark: spark.range(3), {}),
+    "sink: rows for Kafka must come from Kafka, with their key and headers": (
+        lambda spark: spark.readStream.format("rate").load(),
+        {"model": lambda _: lambda batch: batch["value"], "sink": Kafka(servers="x", topic="y")},
+    ),
+    "decode.schema: 'long' is a type without a name": (
+        lambda _: KafkaSource(servers="x", topic="y"), {"decode": Json(schema="long")}
+    ),
+    "decode.schema: the rows have a column key already": (
+        lambda _: KafkaSource(servers="x", topic="y"), {"decode": Json(schema="key long")}
+    ),
+    "decode.dtype: numpy knows no 'float33'": (
+        lambda _: KafkaSource(servers="x", topic="y"), {"decode": Bytes(dtype="float33")}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sentence", WRONG)
+def test_what_cannot_be_meant_is_refused_before_anything_starts(
+    spark: SparkSession, tmp_path: Path, sentence: str
+) -> None:
+    source, rest = WRONG[sentence]
+    given: dict[str, Any] = {"model": double, "sink": Parquet(path=str(tmp_path / "out")), **rest}
+
+    with pytest.raises(BadSpec) as caught:
+        tritium.stream(source(spark), checkpoint=tmp_path / "checkpoint", **given)
+
+    assert str(caught.value) == f"stream: {sentence}"
