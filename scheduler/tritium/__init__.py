@@ -42,6 +42,7 @@ __all__ = [
     "rank",
     "session",
     "snapshot",
+    "stream",
 ]
 
 _HOMES = {
