@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import os
@@ -25,6 +24,8 @@ __all__ = ["Broker", "broker"]
 
 _START_LIMIT_S = 120.0
 _ANSWER_LIMIT_S = 60.0
+_CLUSTER = "dHJpdGl1bS1vbmUtbm9kZQ"
+"""Base64 of 16 bytes; a random one may begin with a dash, which the tool takes for an option."""
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -116,8 +117,7 @@ def broker(folder: Path) -> Iterator[Broker]:
         f"{fetch(KAFKA_BROKER)}/*",
     ]
     with (folder / "log").open("w+b") as log:
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        tool = [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(settings)]
+        tool = [*java, "kafka.tools.StorageTool", "format", "-t", _CLUSTER, "-c", str(settings)]
         subprocess.run(tool, stdout=log, stderr=log, check=True, timeout=_START_LIMIT_S)
         process = subprocess.Popen([*java, "kafka.Kafka", str(settings)], stdout=log, stderr=log)
         try:

@@ -154,7 +154,7 @@ def test_a_batch_that_a_sink_has_already_is_written_again_only_by_kafka_and_know
 ) -> None:
     kafka.create("again", "copies")
     kafka.produce("again", numbers(0, 40))
-    tables = {
+    tables: Mapping[str, Delta | Parquet] = {
         "delta": Delta(path=str(tmp_path / "delta")),
         "parquet": Parquet(path=str(tmp_path / "parquet")),
     }
@@ -217,6 +217,45 @@ def test_a_model_is_swapped_between_batches_and_a_repeated_batch_keeps_its_versi
     assert found == sorted([(n, 100.0) for n in range(10)] * 2 + [(n, 200.0) for n in range(10, 20)])
 
 
+@pytest.mark.parametrize("where", ["beside", "apart"])
+@pytest.mark.usefixtures("spark")
+def test_messages_that_the_model_fails_on_go_on_with_their_error_as_those_that_do_not_decode(
+    kafka: Broker, tmp_path: Path, where: str
+) -> None:
+    names = [f"poison-{end}-{where}" for end in ("in", "out", "dead")]
+    kafka.create(*names)
+    kafka.produce(names[0], [*numbers(0, 7), b"no json"])
+
+    def load(_: Any) -> Any:
+        def predict(batch: Mapping[str, Any]) -> Any:
+            if 3 in batch["n"]:
+                raise ValueError("three")
+            return batch["n"] * 2.0
+
+        return predict
+
+    drain(
+        KafkaSource(servers=kafka.servers, topic=names[0]),
+        Kafka(servers=kafka.servers, topic=names[1]),
+        tmp_path,
+        model=load,
+        decode=Json(schema="n long"),
+        on_error="quarantine",
+        dead_letters=Kafka(servers=kafka.servers, topic=names[2]) if where == "apart" else None,
+    )
+
+    found = {int(key): value for key, value, _ in kafka.messages(names[1])}
+    good = {n: {"prediction": 2.0 * n} for n in (0, 1, 2, 4, 5, 6)}
+    assert {key: value for key, value in found.items() if "error" not in value} == good
+    errors = {
+        key: (value["error"]["step"], value["error"]["message"])
+        for key, value in found.items()
+        if "error" in value
+    }
+    undecoded = {7: ("decode", "the value is no JSON object of the schema")}
+    assert errors == {3: ("predict", "three"), **({} if where == "apart" else undecoded)}
+
+
 @pytest.mark.usefixtures("spark")
 def test_a_running_stream_takes_new_messages_and_tells_how_far_it_is(kafka: Broker, tmp_path: Path) -> None:
     kafka.create("live", "alive")
@@ -264,6 +303,10 @@ WRONG: Mapping[str, tuple[Callable[[SparkSession], Any], dict[str, Any]]] = {
     "decode.schema: the rows have a column key already": (
         lambda _: KafkaSource(servers="x", topic="y"), {"decode": Json(schema="key long")}
     ),
+    "source: a column is named error, as that for what is wrong with a row": (
+        lambda _: KafkaSource(servers="x", topic="y"), {"decode": Json(schema="error string")}
+    ),
+    "error: a stream sets it itself": (lambda _: KafkaSource(servers="x", topic="y"), {"error": "wrong"}),
     "decode.dtype: numpy knows no 'float33'": (
         lambda _: KafkaSource(servers="x", topic="y"), {"decode": Bytes(dtype="float33")}
     ),

@@ -44,7 +44,7 @@ def predict(
     policy: str = "packed",
     wait_s: float = 60.0,
     keep_s: float = 300.0,
-    model_path: Path | None = None,
+    model_path: Path | Callable[[int], Path] | None = None,
     report: Path | None = None,
 ) -> DataFrame:
     """Add a model's predictions to a batch or a streaming DataFrame: its rows stay, in their order.
@@ -79,7 +79,8 @@ def predict(
         policy: how the assigner chooses: a name in ``tritium.assign.POLICIES``.
         wait_s: how long a task waits for a device that somebody still holds.
         keep_s: how long a model stays loaded when no task feeds it.
-        model_path: where the model's files are, for every executor.
+        model_path: where the model's files are, for every executor; or a function that tells a task where
+            they are for its micro-batch, by its number. Each path is a model of its own.
         report: a folder that driver and executors share, for `read_reports` after the run.
 
     Raises:
@@ -103,7 +104,7 @@ def predict(
         raise BadSpec("predict", problems)
     if report is not None:
         report.mkdir(parents=True, exist_ok=True)
-    load = dumps((model, () if model_path is None else (model_path,)))
+    load = dumps((model, (model_path,) if isinstance(model_path, Path) else ()))
     typed = tuple((field.name, _arrow_type(df, field.dataType)) for field in new.fields)
     request = None
     if gpu:
@@ -125,6 +126,7 @@ def predict(
         wait_s=wait_s,
         keep_s=keep_s,
         report=report,
+        path=None if isinstance(model_path, Path) else model_path,
     )
     schema = StructType([*(df.schema[name] for name in kept), *new.fields])
     rows = df if keep is None else df.select([_quoted(name) for name in dict.fromkeys((*kept, *names))])

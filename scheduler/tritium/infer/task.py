@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from tritium.infer.clock import Clock
 from tritium.infer.extend import Extend
 from tritium.infer.failure import Failure
 from tritium.infer.feeder import Feeder
-from tritium.infer.identity import shared_by
+from tritium.infer.identity import digest, shared_by
 from tritium.infer.lodging import Lodging, Place
 from tritium.infer.prepare import Prepare
 from tritium.infer.report import write_report
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["InferenceTask"]
+
+_BATCH = "streaming.sql.batchId"
+"""Spark tells each task of a micro-batch its number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,8 @@ class InferenceTask:
     wait_s: float
     keep_s: float
     report: Path | None
+    path: Callable[[int], Path] | None = None
+    """Where the model's files are for a micro-batch, if they may change: one more argument of the load."""
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Be one task; without rows it asks for no device."""
@@ -82,8 +88,9 @@ class InferenceTask:
         from pyspark import SparkFiles
 
         granted = context.resources().get("gpu")
+        load, name = self._of_batch(context)
         model = shared_by(
-            self.model,
+            name,
             job_tags=context.getLocalProperty("spark.job.tags") or "",
             files=Path(SparkFiles.getRootDirectory()),
         )
@@ -92,7 +99,7 @@ class InferenceTask:
             host="",
             executor="",
             devices=(),
-            load=self.load,
+            load=load,
             output=tuple(name for name, _ in self.output),
             quarantine=self.error is not None,
             keep_s=self.keep_s,
@@ -106,6 +113,13 @@ class InferenceTask:
             granted=granted.addresses if granted is not None else None,
         )
 
+    def _of_batch(self, context: Any) -> tuple[bytes, str]:
+        """The load of this micro-batch and the model's name: one model per version, each with its owners."""
+        if self.path is None:
+            return self.load, self.model
+        path = self.path(int(context.getLocalProperty(_BATCH) or "0"))
+        return pickle.dumps((_Versioned(load=self.load, path=path), ())), digest(self.model, path)
+
     def _failed(self, err: Failure, number: int, feeder: Feeder) -> ModelFailed:
         """Say it to the driver; the note is all that survives the way there besides the sentence."""
         devices = feeder.owner.devices
@@ -113,6 +127,18 @@ class InferenceTask:
         failed = ModelFailed(task=number, device=device, cause=err.cause, trace=err.trace)
         failed.add_note(err.trace)
         return failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Versioned:
+    """``load(device)`` with the files of one version; the user's own code stays pickled until the owner."""
+
+    load: bytes
+    path: Path
+
+    def __call__(self, device: Any) -> Any:
+        load, arguments = pickle.loads(self.load)  # noqa: S301  the user's own
+        return load(device, *arguments, self.path)
 
 
 def _all(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -37,6 +37,8 @@ def decoded(rows: DataFrame, decode: Decode | None) -> DataFrame:
     """
     from pyspark.sql import functions as sql
 
+    if ERROR in rows.columns or ERROR in inputs(decode, []):
+        raise BadSpec("stream", [f"source: a column is named {ERROR}, as that for what is wrong with a row"])
     match decode:
         case Json():
             return _from_json(rows, _fields(decode))

@@ -1,4 +1,4 @@
-"""Edge in tasks of a stream: which model the batch at hand uses, and the tensors in its messages."""
+"""Edge in tasks of a stream: the tensors in its messages, and the check of a model."""
 
 from __future__ import annotations
 
@@ -9,33 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tritium.streams.ends import Bytes
-from tritium.streams.versions import Versions
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import SparkSession
 
-__all__ = ["Tensors", "VersionOfBatch", "checked"]
-
-_BATCH = "streaming.sql.batchId"
-"""Spark tells each task of a micro-batch its number."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionOfBatch:
-    """``load(device)`` that calls the user's ``load(device, path)`` with the version of this batch."""
-
-    load: Callable[..., Any]
-    versions: Versions
-
-    def __call__(self, device: Any) -> Any:
-        """Load it."""
-        from pyspark import TaskContext
-
-        context = TaskContext.get()
-        assert context is not None  # noqa: S101  it is called in a task
-        batch = int(context.getLocalProperty(_BATCH) or "0")
-        return self.load(device, self.versions.path(self.versions.of_batch(batch)))
+__all__ = ["Tensors", "checked"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

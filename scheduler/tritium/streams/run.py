@@ -10,11 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from tritium.errors import TooSlow, VerifyFailed
+from tritium.errors import BadSpec, TooSlow, VerifyFailed
 from tritium.infer import failures, predict
 from tritium.streams.decode import ERROR, decoded, inputs
 from tritium.streams.ends import Bytes, Decode, KafkaSource, Sink
-from tritium.streams.load import Tensors, VersionOfBatch, checked
+from tritium.streams.load import Tensors, checked
 from tritium.streams.read import rows_of
 from tritium.streams.versions import Versions
 from tritium.streams.write import writer
@@ -57,7 +57,8 @@ def stream(
     """Start a stream of predictions; killed, it goes on from ``checkpoint`` when it is started again.
 
     How often a row may then be in a sink: `guarantee`. A message that does not decode goes on without a
-    prediction and with its ``error``, or to ``dead_letters`` alone.
+    prediction and with its ``error``, or to ``dead_letters`` alone. With ``on_error="quarantine"`` so do, in
+    the sink, those that the model fails on.
 
     Args:
         source: a topic, or a streaming DataFrame.
@@ -77,12 +78,14 @@ def stream(
         BadSpec: an argument is wrong.
         VerifyFailed: the version that the pointer names was rejected, and none served before.
     """
+    if taken := {"error", *(["model_path"] if versions is not None else [])} & options.keys():
+        raise BadSpec("stream", [f"{name}: a stream sets it itself" for name in sorted(taken)])
     rows = rows_of(source)
     watch = _watch(rows.sparkSession, versions, check) if versions is not None else None
     if isinstance(decode, Bytes) and decode.dtype is not None:
         model = Tensors(load=model, decode=decode)
     if versions is not None:
-        model = VersionOfBatch(load=model, versions=versions)
+        options["model_path"] = versions.path_of_batch
     found = decoded(rows, decode)
     names = inputs(decode, rows.columns)
     bad = found.where(f"{ERROR} is not null")

@@ -68,6 +68,10 @@ class Versions:
         (self.state / "batches" / str(batch - _KEPT)).unlink(missing_ok=True)
         return _text(record) or version
 
+    def path_of_batch(self, batch: int) -> Path:
+        """Say where the files of a batch's version are."""
+        return self.path(self.of_batch(batch))
+
     def look(self, check: Callable[[Path], str | None]) -> str | None:
         """Check what the pointer names if that is new, and let it serve or roll the pointer back.
 
