@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from assign.clusters import cluster, device, host, pool
 from tritium.assign import Assigned, Member, Request, Snapshot, Unassignable, assign
 
@@ -101,6 +103,23 @@ def test_seats_whose_devices_are_only_too_far_apart_lack_none() -> None:
 
     assert isinstance(decision, Unassignable)
     assert [(reason.rule, reason.short) for reason in decision.reasons] == [("seats", 0.0)]
+
+
+@pytest.mark.parametrize(("devices", "seats", "short"), [(1, 1, 0.5), (2, 2, 0.5), (1, 2, 0.75)])
+def test_seats_are_short_by_the_part_of_their_devices_that_is_missing(
+    devices: int, seats: int, short: float
+) -> None:
+    decision = assign(cluster(host("a", devices, seats=seats)), Request(members=2, devices_each=2))
+
+    assert isinstance(decision, Unassignable)
+    assert decision.reasons[0].short == short
+
+
+def test_a_seat_without_its_group_is_refused_even_where_no_devices_are_asked() -> None:
+    decision = assign(cluster(host("a", 0, seats=1)), Request(members=2, devices_each=0, group=2))
+
+    assert isinstance(decision, Unassignable)
+    assert decision.reasons[-1].sentence.startswith("Spark started 1 task here: 2 members with 0 ")
 
 
 def test_more_seats_than_members_are_refused_with_both_numbers() -> None:
