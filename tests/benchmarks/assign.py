@@ -196,7 +196,8 @@ def main() -> str:
     lines = ["### Assigning", "", *gangs(), "", *subsets(), ""]
     lines.append(
         "The index is built once per snapshot. A placement names members when they are looked at, because "
-        "a task looks at one; listing all of them is timed apart. The best of several runs; links are random."
+        "a task looks at one; listing all of them is timed apart. The best of several runs, in "
+        "time of the process; links are random."
     )
     return "\n".join(lines)
 
