@@ -54,8 +54,11 @@ newest: env ## the suites that start Spark once more (SUITES), on the newest Spa
 bench: env ## measure ourselves against the peers and rewrite the README's table
 	$(BIN)/python tests/benchmarks/bench.py
 
-soak: env ## inject more than 200 faults into gangs and print what they left behind (half an hour)
+soak: env ## inject more than 200 faults into gangs, kill streams, run one at a steady rate, and print what was seen (an hour)
 	$(BIN)/python tests/faults/soak.py
+	$(BIN)/python tests/soaks/kills.py
+	$(BIN)/python tests/soaks/steady.py
+	$(BIN)/python tests/soaks/memory.py
 
 mutants: env ## flip each comparison of the modules that decide: some test must fail each time (half an hour)
 	$(BIN)/python tests/mutation/run.py

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -18,8 +17,9 @@ from rigs.cluster import local
 from rigs.jars import DELTA, DELTA_CONF, KAFKA, for_spark
 from rigs.kafka import Broker, broker
 from rigs.processes import eventually
-from tritium.errors import BadSpec, ModelFailed, TooSlow, VerifyFailed
-from tritium.streams import Bytes, Delta, Json, Kafka, KafkaSource, Parquet, Sink, Versions
+from streams.messages import forget_commit, numbers
+from tritium.errors import BadSpec, ModelFailed, TooSlow
+from tritium.streams import Bytes, Delta, Json, Kafka, KafkaSource, Parquet, Sink
 
 pytestmark = [pytest.mark.kafka, pytest.mark.delta, pytest.mark.timeout(900)]
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -47,16 +47,6 @@ def drain(source: Any, sink: Sink, checkpoint: Path, **rest: Any) -> None:
     """Run a stream over what is there now."""
     with tritium.stream(source, sink=sink, checkpoint=checkpoint, every_s=None, **rest) as stream:
         stream.wait(_END_LIMIT_S)
-
-
-def numbers(first: int, last: int) -> list[bytes]:
-    return [json.dumps({"n": n}).encode() for n in range(first, last)]
-
-
-def forget_commit(checkpoint: Path, batch: int) -> None:
-    """Make it as if the driver had died after the sink had a batch and before Spark noted that."""
-    for name in (str(batch), f".{batch}.crc"):
-        (checkpoint / "rows" / "commits" / name).unlink(missing_ok=True)
 
 
 @pytest.mark.usefixtures("spark")
@@ -173,87 +163,6 @@ def test_a_batch_that_a_sink_has_already_is_written_again_only_by_kafka_and_know
     assert len(messages) == 60
     assert len({headers["tritium-id"] for _, _, headers in messages}) == 40
     assert {value["prediction"] for _, value, _ in messages} == {2.0 * n for n in range(40)}
-
-
-def add(_: Any, path: Path) -> Any:
-    plus = float((path / "plus").read_text())
-    return lambda batch: batch["n"] + plus
-
-
-def sane(path: Path) -> bool:
-    return float((path / "plus").read_text()) < 1000
-
-
-@pytest.mark.usefixtures("spark")
-def test_a_model_is_swapped_between_batches_and_a_repeated_batch_keeps_its_version(
-    kafka: Broker, tmp_path: Path
-) -> None:
-    for name, plus in (("v1", 100), ("v2", 200), ("v3", 9000)):
-        (tmp_path / "models" / name).mkdir(parents=True)
-        (tmp_path / "models" / name / "plus").write_text(str(plus))
-    versions = Versions(models=tmp_path / "models", pointer=tmp_path / "pointer", state=tmp_path / "state")
-    kafka.create("swap", "swapped")
-    sink = Kafka(servers=kafka.servers, topic="swapped", columns=("n", "prediction"))
-    given: dict[str, Any] = {
-        "model": add, "decode": Json(schema="n long"), "versions": versions, "check": sane
-    }  # fmt: skip
-
-    def run(first: int, last: int, pointer: str) -> None:
-        versions.pointer.write_text(f"{pointer}\n")
-        kafka.produce("swap", numbers(first, last))
-        drain(KafkaSource(servers=kafka.servers, topic="swap"), sink, tmp_path / "checkpoint", **given)
-
-    with pytest.raises(VerifyFailed, match="version v3 of the model was rejected: its check returned False"):
-        run(0, 5, "v3")
-    run(5, 10, "v1")
-    forget_commit(tmp_path / "checkpoint", 0)
-    run(10, 15, "v2")
-    run(15, 20, "v3")
-
-    assert versions.pointer.read_text() == "v2\n"
-    found = sorted(
-        (value["n"], value["prediction"] - value["n"]) for _, value, _ in kafka.messages("swapped")
-    )
-    assert found == sorted([(n, 100.0) for n in range(10)] * 2 + [(n, 200.0) for n in range(10, 20)])
-
-
-@pytest.mark.parametrize("where", ["beside", "apart"])
-@pytest.mark.usefixtures("spark")
-def test_messages_that_the_model_fails_on_go_on_with_their_error_as_those_that_do_not_decode(
-    kafka: Broker, tmp_path: Path, where: str
-) -> None:
-    names = [f"poison-{end}-{where}" for end in ("in", "out", "dead")]
-    kafka.create(*names)
-    kafka.produce(names[0], [*numbers(0, 7), b"no json"])
-
-    def load(_: Any) -> Any:
-        def predict(batch: Mapping[str, Any]) -> Any:
-            if 3 in batch["n"]:
-                raise ValueError("three")
-            return batch["n"] * 2.0
-
-        return predict
-
-    drain(
-        KafkaSource(servers=kafka.servers, topic=names[0]),
-        Kafka(servers=kafka.servers, topic=names[1]),
-        tmp_path,
-        model=load,
-        decode=Json(schema="n long"),
-        on_error="quarantine",
-        dead_letters=Kafka(servers=kafka.servers, topic=names[2]) if where == "apart" else None,
-    )
-
-    found = {int(key): value for key, value, _ in kafka.messages(names[1])}
-    good = {n: {"prediction": 2.0 * n} for n in (0, 1, 2, 4, 5, 6)}
-    assert {key: value for key, value in found.items() if "error" not in value} == good
-    errors = {
-        key: (value["error"]["step"], value["error"]["message"])
-        for key, value in found.items()
-        if "error" in value
-    }
-    undecoded = {7: ("decode", "the value is no JSON object of the schema")}
-    assert errors == {3: ("predict", "three"), **({} if where == "apart" else undecoded)}
 
 
 @pytest.mark.usefixtures("spark")
