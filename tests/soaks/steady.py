@@ -22,12 +22,14 @@ from pyspark import cloudpickle
 import tritium
 from rigs.jars import KAFKA, for_spark
 from rigs.kafka import broker
+from rigs.processes import eventually
 from tritium.streams import Bytes, Kafka, KafkaSource
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 _ELEMENTS = 64
 _SAMPLE_S = 10.0
 _LATE_S = 60.0
+_START_LIMIT_S = 300.0
 
 
 def mean(_: Any) -> Any:
@@ -87,13 +89,16 @@ def main(seconds: float, rate: int) -> str:
         )
         sent: list[int] = []
         sender = threading.Thread(target=lambda: sent.append(send(kafka.servers, seconds, rate)))
-        sender.start()
         with stream:
+            first = send(kafka.servers, 1, 10)
+            eventually(lambda: len(answers.delays) == first, limit_s=_START_LIMIT_S)
+            answers.delays.clear()
+            began = time.monotonic()
+            sender.start()
             while sender.is_alive():
                 sender.join(_SAMPLE_S)
-                progress = stream.progress()
-                print(len(answers.delays), progress, file=sys.stderr, flush=True)
-                behind += [progress.behind] if progress is not None and progress.behind is not None else []
+                behind.append(int(min(time.monotonic() - began, seconds) * rate) - len(answers.delays))
+                print(len(answers.delays), stream.progress(), file=sys.stderr, flush=True)
             late = time.monotonic() + _LATE_S
             while len(answers.delays) < sent[0] and time.monotonic() < late:
                 time.sleep(0.1)
@@ -105,7 +110,7 @@ def main(seconds: float, rate: int) -> str:
         f"{seconds:.0f} s at {rate} messages/s of {_ELEMENTS} float32: {sent[0]} sent, "
         f"{len(answers.delays)} answered; from message to answer {cuts[49]:.2f} s median, "
         f"{cuts[94]:.2f} s p95, {max(answers.delays):.2f} s at most; "
-        f"messages behind, sampled: {statistics.median(behind):.0f} median, {max(behind)} at most"
+        f"messages not answered yet, sampled: {statistics.median(behind):.0f} median, {max(behind)} at most"
     )
 
 

@@ -37,7 +37,7 @@ class Progress:
     rows: int
     rows_per_s: float
     behind: int | None
-    """Messages in the topic that were not read yet; ``None`` if the source cannot say."""
+    """Messages beyond this batch when it was planned; ``None`` if the source cannot say."""
 
 
 def stream(
