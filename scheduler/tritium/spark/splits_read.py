@@ -114,7 +114,9 @@ def _read(piece: Piece, columns: tuple[Column, ...]) -> list[pa.RecordBatch]:
         found[column.stored] if column.partition is None else _constant(piece, column, piece.rows)
         for column in columns
     ]
-    return pa.Table.from_arrays(arrays, names=[column.name for column in columns]).to_batches()
+    table = pa.Table.from_arrays(arrays, names=[column.name for column in columns])
+    batches: list[pa.RecordBatch] = table.to_batches()
+    return batches
 
 
 def _tensors(
