@@ -12,7 +12,7 @@ import pytest
 from pyspark import cloudpickle
 
 import tritium
-from gang.test_supervisor import Attended
+from rigs.attended import Attended
 from tritium.errors import BadSpec, CodeMissing
 from tritium.train.messages import Outcome, Report
 from tritium.train.script import script
