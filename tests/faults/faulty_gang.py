@@ -60,12 +60,16 @@ def work(order: dict[str, Any]) -> str:  # noqa: C901  one function that travels
             os._exit(7)
         raise ValueError("injected")
 
+    # At the rendezvous one waits where the other does not come; whoever fails by itself has to be that other.
+    fails = order["kind"] in ("exit", "exception")
+    waits = rank.rank not in order["victims"] if fails else rank.rank == 0
+
     def enter(phase: str) -> None:
         if phase != order["phase"]:
             return
         rank.report(phase=phase, pid=os.getpid(), hidden=child)
-        if order["phase"] == "rendezvous" and rank.rank == 0:
-            return  # it waits where the others do not come
+        if phase == "rendezvous" and waits:
+            return
         while not (place / "go").exists():
             if rank.rank in order["victims"] and (place / order["kind"]).exists():
                 fail()
