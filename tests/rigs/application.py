@@ -102,7 +102,9 @@ class Family:
 
 
 def _runs(process: psutil.Process | None, what: str) -> bool:
-    return process is not None and any(word.endswith(f".{what}") for word in process.cmdline())
+    with contextlib.suppress(psutil.NoSuchProcess):  # an idle Python worker may end while it is looked at
+        return process is not None and any(word.endswith(f".{what}") for word in process.cmdline())
+    return False
 
 
 @contextlib.contextmanager
