@@ -1,11 +1,11 @@
-"""How busy a device is kept, and what a row costs, beside predict_batch_udf of the same Spark, one slot."""
+"""How fast tensors come, how busy a device is and what a row costs: one slot, beside predict_batch_udf."""
 
 from __future__ import annotations
 
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,6 +24,7 @@ from tritium.infer.profile import merged, table
 _WIDTH, _ROWS, _BATCH = 784, 120_000, 2048
 _DEVICE_S = 0.03
 """What the emulated device takes for a batch."""
+_TENSOR_ROWS, _GROUP = 480_000, 20_480
 _NARROW_ROWS = 2_000_000
 _ROUNDS = 3
 
@@ -70,13 +71,47 @@ def main() -> str:
     with TemporaryDirectory() as folder:
         spark = tritium.session(machine="one-gpu", workers=1, cores=1, memory_mib=2048)
         try:
-            return "\n".join((*_busy(spark, Path(folder)), "", *_narrow(spark, Path(folder))))
+            parts = [part(spark, Path(folder)) for part in (_tensors, _busy, _narrow)]
+            return "\n\n".join("\n".join(lines) for lines in parts)
         finally:
             spark.stop()
 
 
+def _tensors(spark: SparkSession, folder: Path) -> list[str]:
+    rows = _written(spark, folder / "tensors", _TENSOR_ROWS, _WIDTH, group=_GROUP)
+    peer = predict_batch_udf(
+        make_sum, return_type=FloatType(), batch_size=1024, input_tensor_shapes=[[_WIDTH]]
+    )
+    splits = tritium.predict(rows, model=load_sum, output="y float", batch_size=1024)
+    columns = tritium.predict(rows.coalesce(1), model=load_sum, output="y float", batch_size=1024)
+    theirs_s, splits_s, columns_s = _in_turn(
+        lambda: _consumed(rows.select(peer("x").alias("y"))),
+        lambda: _consumed(splits.select("y")),
+        lambda: _consumed(columns.select("y")),
+    )
+    return [
+        f"### Inference: {_TENSOR_ROWS:,} tensors of {_WIDTH} random float32, which are summed, one slot",
+        "| | rows/s | of predict_batch_udf |",
+        "|---|---|---|",
+        *_rates(
+            _TENSOR_ROWS,
+            theirs_s,
+            {
+                "predict_batch_udf": theirs_s,
+                "tritium.predict, tasks read the file's splits": splits_s,
+                "tritium.predict, array columns from the JVM": columns_s,
+            },
+        ),
+    ]
+
+
+def _rates(rows: int, theirs_s: float, seconds: Mapping[str, float]) -> Iterator[str]:
+    for name, taken in seconds.items():
+        yield f"| {name} | {rows / taken:,.0f} | {theirs_s / taken:.2f} |"
+
+
 def _busy(spark: SparkSession, folder: Path) -> list[str]:
-    rows = _written(spark, folder / "wide", _ROWS, _WIDTH)
+    rows = _written(spark, folder / "wide", _ROWS, _WIDTH, group=_ROWS).coalesce(1)
     peer = predict_batch_udf(
         make_peer, return_type=FloatType(), batch_size=_BATCH, input_tensor_shapes=[[_WIDTH]]
     )
@@ -106,7 +141,7 @@ def _busy(spark: SparkSession, folder: Path) -> list[str]:
 
 
 def _narrow(spark: SparkSession, folder: Path) -> list[str]:
-    rows = _written(spark, folder / "narrow", _NARROW_ROWS, 4)
+    rows = _written(spark, folder / "narrow", _NARROW_ROWS, 4, group=_NARROW_ROWS).coalesce(1)
     peer = predict_batch_udf(make_sum, return_type=FloatType(), batch_size=8192, input_tensor_shapes=[[4]])
     expression = tritium.predict_udf(
         make_sum, return_type=FloatType(), batch_size=8192, input_tensor_shapes=[[4]]
@@ -121,25 +156,22 @@ def _narrow(spark: SparkSession, folder: Path) -> list[str]:
         "### Inference: rows of 4 floats and a model that sums them, one slot",
         "| | rows/s | of predict_batch_udf |",
         "|---|---|---|",
-        *(
-            f"| {name} | {_NARROW_ROWS / seconds:,.0f} | {theirs_s / seconds:.2f} |"
-            for name, seconds in (
-                ("predict_batch_udf", theirs_s),
-                ("tritium.predict", ours_s),
-                ("tritium.predict_udf", udf_s),
-            )
+        *_rates(
+            _NARROW_ROWS,
+            theirs_s,
+            {"predict_batch_udf": theirs_s, "tritium.predict": ours_s, "tritium.predict_udf": udf_s},
         ),
     ]
 
 
-def _written(spark: SparkSession, path: Path, rows: int, width: int) -> DataFrame:
-    """Write random rows once, and read them in one task."""
+def _written(spark: SparkSession, path: Path, rows: int, width: int, *, group: int) -> DataFrame:
+    """Write random rows into one file."""
     path.mkdir()
     values = np.random.default_rng(7).random(rows * width, dtype=np.float32)
     offsets = pa.array(np.arange(0, rows * width + 1, width, dtype=np.int32))
     column = pa.ListArray.from_arrays(offsets, pa.array(values))
-    pq.write_table(pa.table({"x": column}), path / "0.parquet", row_group_size=rows, compression="none")
-    return spark.read.parquet(str(path)).coalesce(1)
+    pq.write_table(pa.table({"x": column}), path / "0.parquet", row_group_size=group, compression="none")
+    return spark.read.parquet(str(path))
 
 
 def _consumed(frame: DataFrame) -> None:
