@@ -81,6 +81,30 @@ def test_a_long_list_of_holders_is_told_as_it_was_found() -> None:
     assert len(waits(cluster(*busy), Request(members=32))) == 32
 
 
+def test_up_to_32_holders_are_told_without_a_needless_one() -> None:
+    small = host("a", 3, held={"a-0": "gang 1"}, memory_mib=1_000)  # the first to be looked at, and no help
+    busy = [host(f"h{n}", 8, held={f"h{n}-{k}": f"job {k}" for k in range(8)}) for n in range(4)]
+    snapshot = cluster(small, *busy)
+
+    assert len(waits(snapshot, Request(members=31, min_memory_mib=2_000))) == 31
+    assert len(waits(snapshot, Request(members=32, min_memory_mib=2_000))) == 33
+
+
+def test_a_device_that_is_given_back_has_all_of_its_memory() -> None:
+    snapshot = cluster(_measured(host("a", 1, held={"a-0": "gang 1"}), 10))
+
+    assert waits(snapshot, Request(members=1, kind="replicas", share_mib=20_000)) == [
+        "a-0 on a held by gang 1"
+    ]
+
+
+def test_a_device_whose_shares_drain_has_no_more_memory_than_it_has() -> None:
+    used = replace(share("a-0", mib=30_000), used_mib=30_000)
+    snapshot = cluster(_measured(host("a", 1, shares=(used,)), 30_000))
+
+    assert drain_for(snapshot, Request(members=1, kind="replicas", share_mib=50_000, priority=1)) is None
+
+
 def test_shares_are_waited_for_too() -> None:
     snapshot = cluster(host("a", 1, shares=(share("a-0", owner="m1"), share("a-0", owner="m2"))))
 

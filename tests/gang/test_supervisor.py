@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -245,7 +244,10 @@ def test_a_fork_server_that_comes_too_late_leaves_the_rank_alone(
 def test_a_fork_server_ends_with_its_daemon_even_while_it_imports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "slow_module.py").write_text("import time\ntime.sleep(60)\n")
+    started = tmp_path / "started"
+    (tmp_path / "slow_module.py").write_text(
+        f"import time\nopen({str(started)!r}, 'w').close()\ntime.sleep(60)\n"
+    )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("TRITIUM_PREIMPORT", "slow_module")
     daemon = "from tritium.train.daemon import *; import time; print(start_fork_server().pid); time.sleep(60)"
@@ -253,8 +255,7 @@ def test_a_fork_server_ends_with_its_daemon_even_while_it_imports(
     with subprocess.Popen([sys.executable, "-u", "-c", daemon], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         server = psutil.Process(int(process.stdout.readline()))
-        eventually(lambda: "forkserver" in " ".join(server.cmdline()))
-        time.sleep(0.5)
+        eventually(started.exists)
         process.kill()
 
         assert_gone([server], within_s=2)

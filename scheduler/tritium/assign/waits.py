@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -88,14 +89,11 @@ def _fewest(
 
     if not fits(holdings):
         return None
-    too_few, enough = -1, len(holdings)
-    while enough - too_few > 1:
-        middle = (too_few + enough) // 2
-        too_few, enough = (too_few, middle) if fits(holdings[:middle]) else (middle, enough)
+    enough = bisect_left(range(len(holdings)), True, key=lambda count: fits(holdings[:count]))
     needed = list(holdings[:enough])
     if len(needed) > _MINIMAL:
         return needed
-    for held in needed[-2::-1]:
+    for held in reversed(needed):
         without = [other for other in needed if other is not held]
         if fits(without):
             needed = without
