@@ -105,6 +105,13 @@ def test_a_device_whose_shares_drain_has_no_more_memory_than_it_has() -> None:
     assert drain_for(snapshot, Request(members=1, kind="replicas", share_mib=50_000, priority=1)) is None
 
 
+def test_a_share_that_drains_gives_back_what_it_used_and_no_more() -> None:
+    used = replace(share("a-0", mib=30_000), used_mib=10_000)
+    snapshot = cluster(_measured(host("a", 1, shares=(used,)), 5_000))
+
+    assert drain_for(snapshot, Request(members=1, kind="replicas", share_mib=20_000, priority=1)) is None
+
+
 def test_shares_are_waited_for_too() -> None:
     snapshot = cluster(host("a", 1, shares=(share("a-0", owner="m1"), share("a-0", owner="m2"))))
 
