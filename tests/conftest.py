@@ -151,7 +151,10 @@ def _gpu() -> None:
 
 
 def _compiler() -> None:
+    from rigs.nvml.rig import header
+
     require(shutil.which("cc"), what="a C compiler", install="apt-get install gcc libc6-dev")
+    require(header(), what="NVIDIA's nvml.h", install="pip install nvidia-nvml-dev")
 
 
 @functools.cache

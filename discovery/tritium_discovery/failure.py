@@ -102,6 +102,8 @@ def startup_failure(call: str, code: int, *, pci: Sequence[str], loading: str = 
             )
         case 9:
             return NoDriver(f"the NVIDIA driver is not loaded, with {seen}: modprobe nvidia, and see dmesg")
+        case 28:
+            return no_cards(pci=pci)
         case 18:
             return DriverMismatch(
                 "the NVIDIA library and the loaded kernel driver are of different versions: reboot, "

@@ -34,7 +34,8 @@ def _lost(card: Card, _: Limits) -> str | None:
     NVML_ERROR_RESET_REQUIRED: "the GPU requires a reset before it can be used again".
     https://docs.nvidia.com/deploy/nvml-api/group__nvmlDeviceEnumvs.html
     """
-    for reading in (card.uuid, card.pci_bus_id, card.product, card.memory, *_judged(card)):
+    others = (card.capability, card.recovery, card.persistence)
+    for reading in (card.uuid, card.pci_bus_id, card.product, card.memory, *_judged(card), *others):
         if isinstance(reading, Failed) and reading.code in LOST:
             return f"the card does not answer ({reading}): see dmesg for its Xid, reset it or reboot"
     return None

@@ -203,7 +203,7 @@ def _temperature(handle: Reading[Any]) -> Reading[int]:
 
 
 def _cpus(handle: Reading[Any], kernels: PciDevice | None) -> str:
-    """NVML answers with an error where the CPUs do not fit ("The size of the cpuSet array")."""
+    """The array has room for all CPUs of the host: NVML cuts the rest off without a word."""
     mask = read("nvmlDeviceGetCpuAffinity", handle, max(16, -(-os.sysconf("SC_NPROCESSORS_CONF") // 64)))
     if isinstance(mask, Failed):
         return "" if kernels is None else kernels.cpus

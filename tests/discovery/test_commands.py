@@ -1,16 +1,10 @@
-"""The commands: golden outputs per machine, and what they say when something is wrong.
-
-Accept new outputs with ``TRITIUM_ACCEPT=1 pytest tests/discovery/test_commands.py`` and read the diff.
-"""
+"""The commands: golden outputs per machine, and what they say when something is wrong."""
 
 from __future__ import annotations
 
-import getpass
 import json
-import os
 import re
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -19,15 +13,15 @@ import psutil
 import pytest
 
 from machines import NAMES, written
-from rigs.jvm import COMMAND, Answer, FakeJvm, clean_environment
+from rigs.commands import GOLDEN, compare, plain, run, unnamed
+from rigs.jvm import COMMAND, FakeJvm, clean_environment
 from rigs.processes import eventually
-from tritium_discovery import Settings, Uuid, discover, holds
 from tritium_discovery.errors import DiscoveryError
 
 pytestmark = pytest.mark.process
 
-GOLDEN = Path(__file__).with_name("golden")
 README = Path(__file__).parents[2] / "discovery" / "README.md"
+
 COMMANDS = {
     "script": (),
     "list": ("list",),
@@ -41,35 +35,6 @@ COMMANDS = {
     "doctor-json": ("doctor", "--output", "json"),
     "validate": ("validate", str(COMMAND)),
 }
-
-
-def run(directory: Path, *arguments: str, machine: str = "two-t4", **variables: str) -> Answer:
-    done = subprocess.run(
-        [COMMAND, *arguments],
-        env=clean_environment(
-            **{"TRITIUM_DIR": str(directory / "state"), **variables}, TRITIUM_MACHINE=machine
-        ),
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=directory,
-    )
-    return Answer(exit_code=done.returncode, stdout=done.stdout, stderr=done.stderr)
-
-
-def plain(answer: Answer, directory: Path) -> str:
-    """The whole answer without what differs between hosts."""
-    text = f"{answer.stdout}--- stderr\n{answer.stderr}--- exit code {answer.exit_code}\n"
-    text = text.replace(str(directory), "DIR").replace(f"user {os.getuid()} ", "user UID ")
-    text = re.sub(re.escape(socket.gethostname()) + "/[0-9a-f]{8}", "HOST", text)
-    return text.replace(str(COMMAND), "SCRIPT")
-
-
-def compare(said: str, file: Path) -> None:
-    if os.environ.get("TRITIUM_ACCEPT"):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(said, encoding="utf-8")
-    assert said == file.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -102,90 +67,6 @@ def test_every_output_says_that_devices_are_emulated(command: str, tmp_path: Pat
     said = run(tmp_path, *COMMANDS[command]).stdout
 
     assert '"emulated": "two-t4"' in said or said.startswith("# emulated machine two-t4: no real device\n")
-
-
-def test_claims_shows_who_claims_and_who_holds(tmp_path: Path) -> None:
-    with FakeJvm(tmp_path) as jvm:
-        environ = clean_environment(TRITIUM_MACHINE="two-t4", TRITIUM_DIR=str(tmp_path / "state"))
-        jvm.run(environ | {"TRITIUM_GPU_AMOUNT": "1"})
-        devices = discover(Settings(machine="two-t4", directory=tmp_path / "state")).devices
-        uuids = [device.uuid for device in devices]
-        with holds.take(uuids, what="rank 0 of gang 7c1e", directory=tmp_path / "state"):
-            said = json.loads(run(tmp_path, "claims", "--output", "json").stdout)
-            lines = run(tmp_path, "claims").stdout.splitlines()
-
-    assert [row["uuid"] for row in said] == uuids
-    assert said[0]["claimed_by"].startswith(f"JVM {jvm.pid} (")
-    assert said[1]["claimed_by"] is None
-    assert [row["emulated"] for row in said] == ["two-t4", None]
-    assert all(f"rank 0 of gang 7c1e (pid {os.getpid()})" in row["held_by"] for row in said)
-    assert all(re.fullmatch(r"20\d\d-\d\d-\d\dT[0-9:]+\+00:00", row["held_since"]) for row in said)
-    assert len(lines) == 3
-
-
-@pytest.mark.parametrize("since", [1e300, float("nan"), -1e15])
-def test_claims_bears_whatever_a_holder_wrote_of_itself(since: float, tmp_path: Path) -> None:
-    state = tmp_path / "state"
-    state.mkdir(mode=0o700)
-    note = {"pid": 1, "user": "\x1b[31mme", "what": "clear\x1b[2J\nGPU-2", "since": since}
-    with holds.take([Uuid("GPU-1")], what="", directory=state) as hold:
-        os.pwrite(hold.filenos[0], json.dumps(note).encode().ljust(4096), 0)
-
-        said = run(tmp_path, "claims")
-
-    assert said.exit_code == 0
-    assert "  ?[31mme: clear?[2J?GPU-2 (pid 1)  " in said.stdout.splitlines()[1]
-
-
-@pytest.mark.parametrize("output", ["table", "json"])
-def test_claims_says_of_a_host_what_it_said(output: str, tmp_path: Path) -> None:
-    state = tmp_path / "state"
-    arguments = ("claims", "--output", output)
-    nobody = run(tmp_path, *arguments)
-    with FakeJvm(tmp_path) as jvm:
-        environ = clean_environment(TRITIUM_MACHINE="dgx-a100", TRITIUM_DIR=str(state))
-        jvm.run(environ | {"TRITIUM_GPU_AMOUNT": "2"})
-        uuids = [device.uuid for device in discover(Settings(machine="dgx-a100", directory=state)).devices]
-        with holds.take((uuids[1], uuids[7]), what="rank 0 of gang 7c1e", directory=state):
-            busy = run(tmp_path, *arguments)
-        owner = str(jvm.pid)
-
-    compare(plain(nobody, tmp_path), GOLDEN / "claims" / f"nobody-{output}.txt")
-    compare(unnamed(plain(busy, tmp_path), owner), GOLDEN / "claims" / f"claimed-and-held-{output}.txt")
-
-
-def unnamed(text: str, owner: str) -> str:
-    """A text without the pids, the user, the times and the claim's id; they set the columns' widths too."""
-    text = re.sub(rf"JVM {owner} \([0-9a-f]{{16}}\)", "JVM PID (CLAIM)", text)
-    text = text.replace(f"(pid {os.getpid()})", "(pid PID)").replace(f"{getpass.getuser()}: ", "USER: ")
-    text = re.sub(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", "WHEN", text)
-    return re.sub(r"(?<=\S) {2,}", "  ", text)
-
-
-def test_a_claim_is_released_by_its_id_and_no_other(tmp_path: Path) -> None:
-    with FakeJvm(tmp_path) as jvm:
-        jvm.run(clean_environment(TRITIUM_MACHINE="two-t4", TRITIUM_DIR=str(tmp_path / "state")))
-        claimed_by = json.loads(run(tmp_path, "claims", "--output", "json").stdout)[0]["claimed_by"]
-        name = claimed_by.partition("(")[2].rstrip(")")
-
-        wrong = run(tmp_path, "claims", "--release", "nonsense")
-        right = run(tmp_path, "claims", "--release", name)
-
-        left = json.loads(run(tmp_path, "claims", "--output", "json").stdout)
-    assert (wrong.exit_code, right) == (20, Answer(exit_code=0, stdout="", stderr=""))
-    assert wrong.stderr.startswith("gpu-discover: there is no live claim nonsense in ")
-    assert left == []
-
-
-def test_explain_knows_claims(tmp_path: Path) -> None:
-    with FakeJvm(tmp_path) as jvm:
-        environ = clean_environment(TRITIUM_MACHINE="two-t4", TRITIUM_DIR=str(tmp_path / "state"))
-        jvm.run(environ | {"TRITIUM_GPU_AMOUNT": "1"})
-
-        said = json.loads(run(tmp_path, "explain", "--output", "json").stdout)["devices"]
-
-    assert [device["kept"] for device in said] == [False, True]
-    assert re.fullmatch(rf"it is claimed by claim \w+ of the JVM with pid {jvm.pid}", said[0]["reasons"][0])
 
 
 def test_env_names_devices_by_uuid_in_the_order_asked_for(tmp_path: Path) -> None:
@@ -222,71 +103,6 @@ def test_a_resources_file_is_what_spark_reads(tmp_path: Path) -> None:
     assert "names 1 emulated devices of two-t4; nothing is claimed" in said.stderr
 
 
-def script(directory: Path, text: str) -> str:
-    path = directory / "script.sh"
-    path.write_text(text, encoding="utf-8")
-    path.chmod(0o755)
-    return str(path)
-
-
-VALIDATED = {
-    "good": """echo '{"name": "gpu", "addresses": ["0"]}'""",
-    "stock-without-driver": """echo '{"name": "gpu", "addresses":[""]}'""",
-    "uuids": """echo '{"name": "gpu", "addresses": ["GPU-1"]}'""",
-    "twice": """echo '{"name": "gpu", "addresses": ["0", "0"]}'""",
-    "too-few": """echo '{"name": "gpu", "addresses": []}'""",
-    "another-resource": """echo '{"name": "fpga", "addresses": ["0"]}'""",
-    "warning-first": """echo warning; echo '{"name": "gpu", "addresses": ["0"]}'""",
-    "fails": "exit 3",
-    "hangs": "exec sleep 60",
-}
-
-
-@pytest.mark.parametrize("name", VALIDATED)
-def test_validate_says_of_each_kind_of_script_what_it_said(name: str, tmp_path: Path) -> None:
-    path = script(tmp_path, f"#!/bin/sh\n{VALIDATED[name]}\n")
-
-    answer = run(tmp_path, "validate", path, TRITIUM_TIMEOUT_S="0.5" if name == "hangs" else "30")
-
-    compare(plain(answer, tmp_path), GOLDEN / "validate" / f"{name}.txt")
-
-
-def test_validate_finds_what_sparks_own_script_does_without_a_driver(tmp_path: Path) -> None:
-    stock = script(tmp_path, """#!/bin/sh\necho '{"name": "gpu", "addresses":[""]}'\n""")
-
-    answer = run(tmp_path, "validate", stock)
-
-    assert answer.exit_code == 0
-    assert answer.stdout.startswith("taken, but: '' is no plain number")
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("#!/bin/sh\nexit 3\n", "refused: it exited with code 3"),
-        ("#!/bin/sh\nsleep 60\n", "refused: no answer within 0.5 s: Spark would wait for ever"),
-        ("#!/no/such/shell\n", "cannot be started: No such file or directory"),
-        ("#!/bin/sh\necho hello\n", "refused: there is no JSON at the beginning of the output"),
-    ],
-)
-def test_validate_refuses_what_spark_refuses(text: str, sentence: str, tmp_path: Path) -> None:
-    answer = run(tmp_path, "validate", script(tmp_path, text), TRITIUM_TIMEOUT_S="0.5")
-
-    assert answer.exit_code == 24
-    assert sentence in answer.stdout
-
-
-def test_validate_lets_the_script_say_why_and_leaves_nothing_of_it_running(tmp_path: Path) -> None:
-    text = f"#!/bin/sh\necho no card here >&2\nsleep 60 &\necho $! > {tmp_path}/pid\nsleep 60\n"
-
-    answer = run(tmp_path, "validate", script(tmp_path, text), TRITIUM_TIMEOUT_S="2")
-
-    assert answer.exit_code == 24
-    assert answer.stderr.startswith("no card here\n")
-    left = int((tmp_path / "pid").read_text(encoding="ascii"))
-    eventually(lambda: not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE)
-
-
 def test_a_resources_file_holds_as_many_as_spark_is_configured_for(tmp_path: Path) -> None:
     (tmp_path / "spark-defaults.conf").write_text("spark.executor.resource.gpu.amount 3\n", encoding="utf-8")
     environ = {"SPARK_CONF_DIR": str(tmp_path)}
@@ -296,17 +112,6 @@ def test_a_resources_file_holds_as_many_as_spark_is_configured_for(tmp_path: Pat
         assert run(tmp_path, *arguments, machine="dgx-a100", **environ).exit_code == 0
         (written,) = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
         assert (written["id"]["componentName"], len(written["addresses"])) == (component, count)
-
-
-def test_validate_refuses_a_path_with_options(tmp_path: Path) -> None:
-    answer = run(tmp_path, "validate", f"{COMMAND} --verbose")
-
-    assert answer.exit_code == 24
-    assert "does not exist; Spark takes a path without options" in answer.stdout
-
-
-def test_validate_accepts_this_script(tmp_path: Path) -> None:
-    assert run(tmp_path, "validate", str(COMMAND), "--amount", "2").stdout == "accepted\n"
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ BUSES = ("00000000:07:00.0", "00000000:0F:00.0")
             "Unknown Error (NVML error 999), with no NVIDIA GPU on the PCI bus; in a container",
         ),
         (15, DriverError, "nvmlInit failed: GPU is lost (NVML error 15), with no NVIDIA GPU on the PCI bus"),
+        (28, NoDevice, "this host has no NVIDIA GPU"),
         (77, DriverError, "nvmlInit failed: Unknown Error (NVML error 77)"),
     ],
 )
@@ -53,6 +54,7 @@ def test_a_driver_missing_where_a_gpu_is_names_that_gpu(code: int) -> None:
 
 
 def test_a_driver_without_cards_is_a_fault_where_the_kernel_lists_some() -> None:
+    assert type(startup_failure("nvmlInit", 28, pci=BUSES)) is UnseenDevice
     assert type(no_cards(pci=())) is NoDevice
     assert type(no_cards(pci=BUSES)) is UnseenDevice
     assert "NVML lists no GPU, with 2 on the PCI bus (00000000:07:00.0" in str(no_cards(pci=BUSES))

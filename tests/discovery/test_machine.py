@@ -24,6 +24,23 @@ def test_no_two_cards_of_all_machines_share_an_identity() -> None:
     assert len(set(uuids)) == len(uuids)
 
 
+# Of NVIDIA's own mocks in Go: github.com/NVIDIA/go-nvml v0.13.4-1, pkg/nvml/mock/gpus/a100.go.
+PRODUCTS = {
+    "NVIDIA A100-SXM4-40GB": (40960, (8, 0)),
+    "NVIDIA A100-SXM4-80GB": (81920, (8, 0)),
+    "NVIDIA A100-PCIE-40GB": (40960, (8, 0)),
+}
+PROFILES = {"1g.5gb": 4864}
+
+
+def test_cards_are_as_nvidias_own_mocks_describe_them() -> None:
+    cards = [card for name in NAMES for card in machine(name).cards if card.product in PRODUCTS]
+    parts = [part for card in cards for part in card.instances]
+
+    assert {card.product: (card.memory_mib, card.capability) for card in cards} == PRODUCTS
+    assert {part.profile: part.memory_mib for part in parts} == PROFILES
+
+
 def test_an_unknown_machine_is_answered_with_those_there_are() -> None:
     with pytest.raises(BadMachine, match=r"no emulated machine 'dgx-9000'; there are dgx-16, dgx-a100, "):
         load("dgx-9000")

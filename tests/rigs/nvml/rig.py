@@ -1,8 +1,8 @@
 """Rig: NVML as a C library over any machine file, loaded by the unmodified pynvml through LD_LIBRARY_PATH.
 
 The machine files that the emulated probe reads are rendered to a flat table for C, so both answer from
-one model; the kernel's list of PCI devices comes from it too. Needs a C compiler; what was compiled is
-kept in ``.cache/nvml``.
+one model; the kernel's list of PCI devices comes from it too. Needs a C compiler and NVIDIA's ``nvml.h``;
+what was compiled is kept in ``.cache/nvml``.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, files
 from itertools import count
 from pathlib import Path
 
 from tritium_discovery.emulate import ancestor, linked, nvlinks
 from tritium_discovery.machine import Machine, MachineCard, load
 
-__all__ = ["environment", "library", "table"]
+__all__ = ["SOURCES", "environment", "header", "library", "table"]
 
-_SOURCE = Path(__file__).with_name("nvml.c")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("machine.c", "nvml.c", "links.c"))
+"""Of the library in C."""
 _CACHE = Path(__file__).resolve().parents[3] / ".cache" / "nvml"
 _CPU_WORDS = 16
 _NO_LIBRARY = 12
@@ -75,11 +78,23 @@ def _write_sysfs(machine: Machine, root: Path) -> None:
             (folder / name).write_text(f"{text}\n", encoding="ascii")
 
 
+def header() -> Path | None:
+    """NVIDIA's own declaration of NVML, from the package ``nvidia-nvml-dev``."""
+    with suppress(PackageNotFoundError):
+        for path in files("nvidia-nvml-dev") or ():
+            if path.name == "nvml.h":
+                return Path(str(path.locate()))
+    return None
+
+
 def library(missing: Iterable[str] = ()) -> Path:
     """The folder of a ``libnvidia-ml.so.1`` without the ``missing`` symbols, as an older driver's is."""
+    declared = header()
+    assert declared is not None, "tests/conftest.py asks for it"
     hidden = "".join(f"{symbol};" for symbol in sorted(missing))
-    script = f"{{ global: nvml*; local: {hidden} hidden_*; }};\n"
-    key = hashlib.sha256(_SOURCE.read_bytes() + script.encode()).hexdigest()[:16]
+    script = f"{{ global: nvml*; local: {hidden} *; }};\n"
+    texts = (path.read_bytes() for path in (*SOURCES, SOURCES[0].with_name("machine.h"), declared))
+    key = hashlib.sha256(b"".join(texts) + script.encode()).hexdigest()[:16]
     folder = _CACHE / key
     if folder.is_dir():
         return folder
@@ -88,7 +103,8 @@ def library(missing: Iterable[str] = ()) -> Path:
     (draft / "exports").write_text(script, encoding="ascii")
     subprocess.run(
         [os.environ.get("CC", "cc"), "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC",
-         "-Wl,--version-script=exports", "-o", "libnvidia-ml.so.1", str(_SOURCE), "-lpthread"],
+         "-isystem", declared.parent, "-Wl,--version-script=exports", *SOURCES, "-lpthread",
+         "-o", "libnvidia-ml.so.1"],
         cwd=draft,
         check=True,
     )  # fmt: skip
