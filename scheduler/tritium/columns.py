@@ -103,7 +103,8 @@ def to_arrow(values: Any, kind: pa.DataType, *, name: str = "the column") -> pa.
     """Return an Arrow column of exactly the type ``kind``, one row per element of the first axis.
 
     ``values`` may be anything that numpy understands: an array, a list, a tensor in main memory. The
-    last dimensions fill nested lists; ``None`` in an object array becomes a null, NaN stays NaN.
+    last dimensions fill nested lists; ``None`` in an object array becomes a null, NaN stays NaN. It may be a
+    list of lists of different lengths, and an Arrow column, which is cast if it has another type.
 
     >>> import pyarrow as pa
     >>> to_arrow(np.eye(2), pa.list_(pa.float32())).to_pylist()
@@ -115,10 +116,25 @@ def to_arrow(values: Any, kind: pa.DataType, *, name: str = "the column") -> pa.
     import pyarrow as pa
 
     try:
-        array = np.asarray(values)
+        if isinstance(values, pa.ExtensionArray):
+            values = values.storage
+        if isinstance(values, pa.Array):
+            return values if values.type == kind else values.cast(kind)
+        if (array := _as_array(values)) is None:
+            return pa.array(values, kind)
         return _column(array, kind)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as err:
         raise ValueError(f"{name}: cannot make {kind} of {_described(values)}: {err}") from err
+
+
+def _as_array(values: Any) -> Array | None:
+    """``None`` for a list that is none, as one of lists of different lengths."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        if isinstance(values, list):
+            return None
+        raise
 
 
 def _column(array: Array, kind: pa.DataType) -> pa.Array:
@@ -147,8 +163,9 @@ def _merged(array: Array) -> Array:
 
 
 def _described(values: Any) -> str:
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        return f"a {type(values).__name__}"
-    return f"{array.dtype} of shape {array.shape}"
+    import pyarrow as pa
+
+    if isinstance(values, pa.Array):
+        return str(values.type)
+    array = _as_array(values)
+    return f"{array.dtype} of shape {array.shape}" if array is not None else "lists of different lengths"

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tritium.infer.memory import Memory, read, view_of
+from tritium.infer.memory import Memory, read, renew, view_of
 
 
 @pytest.mark.parametrize(
@@ -71,3 +71,40 @@ def test_where_there_is_no_memfd_it_is_a_file_without_a_name(
 
     assert read(view_of(os.dup(memory.fileno)), spans).tolist() == list(range(10))
     assert not list(own_folders.glob("tritium-*"))
+
+
+def test_a_slice_of_an_arrow_batch_takes_the_room_of_its_own_rows_and_is_read_without_a_copy() -> None:
+    whole = pa.RecordBatch.from_pydict(
+        {
+            "n": pa.array([None, *range(1, 100_000)], pa.int64()),
+            "words": pa.array([f"word {n % 7}" for n in range(100_000)]).dictionary_encode(),
+            "lists": pa.array([[n % 7] * (n % 3) for n in range(100_000)], pa.large_list(pa.int8())),
+            "structs": pa.array([{"a": n, "b": None} for n in range(100_000)]),
+        }
+    )
+    part = whole.slice(10, 5)
+    memory = Memory()
+
+    spans, _ = memory.write({"batch": part, "column": whole.column("n").slice(0, 2)})
+    view = view_of(os.dup(memory.fileno))
+    found = read(view, spans)
+
+    assert sum(length for _, length in spans) < 5_000
+    assert found["batch"].equals(part)
+    assert found["column"].to_pylist() == [None, 1]
+    first = np.frombuffer(view, np.uint8).ctypes.data
+    assert first <= found["batch"]["n"].buffers()[1].address < first + len(view)
+
+
+def test_a_private_view_may_be_changed_until_it_is_renewed_and_nobody_else_sees_it() -> None:
+    memory = Memory()
+    spans, _ = memory.write({"x": np.zeros(100_000)})
+    view = view_of(os.dup(memory.fileno), private=True)
+
+    np.frombuffer(view, np.uint8)[:] = 255
+    other = read(view_of(os.dup(memory.fileno)), spans)["x"]
+    memory.write({"x": np.ones(100_000)})
+    renew(view)
+
+    assert other.sum() == 100_000
+    assert read(view, spans)["x"].sum() == 100_000

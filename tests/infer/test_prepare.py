@@ -115,3 +115,45 @@ def test_a_batch_without_an_answer_has_nulls() -> None:
     rows = extended(fed({"x": pa.array([None], pa.float64())}), None)
 
     assert [row["y"] for row in rows] == [None]
+
+
+def test_an_arrow_batch_keeps_what_no_array_can_hold() -> None:
+    found = fed({"x": [[1, 2], None, [3]], "s": ["a", None, "b"]}, columns=("x",), form="arrow")
+
+    assert found.columns.to_pydict() == {"x": [[1, 2], None, [3]]}
+    assert not found.bad
+
+
+def longer(batch: pa.RecordBatch) -> pa.RecordBatch:
+    if None in batch["x"].to_pylist():
+        raise ValueError("null")
+    return pa.RecordBatch.from_pydict({"twice": [x * 2 for x in batch["x"].to_pylist()]})
+
+
+def test_preprocess_of_arrow_batches_gets_and_returns_them() -> None:
+    found = fed({"x": ["a", None, "b"]}, preprocess=longer, form="arrow")
+
+    assert found.columns.to_pydict() == {"twice": ["aa", "bb"]}
+    assert [(bad.row, bad.step) for bad in found.bad] == [(1, "preprocess")]
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "sentence"),
+    [
+        (lambda _: {"x": [1]}, "a dict where a RecordBatch was given"),
+        (lambda batch: batch.slice(1), "the batch: 1 rows of 2"),
+    ],
+)
+def test_what_else_it_returns_is_a_mistake_of_the_program(preprocess: Any, sentence: str) -> None:
+    with pytest.raises(Failure, match=f"preprocess returned what does not fit: {sentence}"):
+        fed({"x": [1, 2]}, preprocess=preprocess, form="arrow")
+
+
+@pytest.mark.torch
+def test_preprocess_may_return_tensors() -> None:
+    import torch
+
+    found = fed({"x": [1.0, 2.0]}, preprocess=lambda columns: {"t": torch.tensor(columns["x"])[:, None]})
+
+    assert isinstance(found.columns["t"], np.ndarray)
+    assert found.columns["t"].tolist() == [[1], [2]]

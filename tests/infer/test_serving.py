@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from tritium.infer.failure import Failure
+from tritium.infer.forms import Form
+from tritium.infer.memory import Memory, read, renew, view_of
 from tritium.infer.serving import Model
 
 
 def model(
-    predict: Callable[[Any], Any], *, output: tuple[str, ...] = ("y",), quarantine: bool = False
+    predict: Callable[[Any], Any],
+    *,
+    output: tuple[str, ...] = ("y",),
+    quarantine: bool = False,
+    form: Form = "numpy",
 ) -> Model:
-    return Model(predict, output, quarantine)
+    return Model(predict, output, quarantine, form)
 
 
-def rows(*x: float) -> Mapping[str, Any]:
-    return {"x": np.array(x)}
+def rows(*x: float) -> Callable[[], Any]:
+    return lambda: {"x": np.array(x)}
 
 
 @pytest.mark.parametrize(
@@ -141,3 +150,84 @@ def test_too_little_memory_halves_the_batch_and_is_remembered() -> None:
     assert sizes == [8, 4, 2, 2, 2, 2, 2, 2, 2, 2]
     assert [answer.values["y"].tolist() for answer in answers] == [list(range(8))] * 2
     assert answers[1].most == 2
+
+
+def arrow_rows(*x: float | None) -> Callable[[], Any]:
+    return lambda: pa.RecordBatch.from_pydict({"x": pa.array(x, pa.float64())})
+
+
+@pytest.mark.parametrize(
+    "predict",
+    [
+        lambda batch: pc.multiply(batch["x"], 2),
+        lambda batch: pa.RecordBatch.from_arrays([pc.multiply(batch["x"], 2)], names=["y"]),
+        lambda batch: pa.table({"y": pa.chunked_array([pc.multiply(batch["x"], 2)])}),
+        lambda batch: [x and 2 * x for x in batch["x"].to_pylist()],
+    ],
+    ids=["array", "batch", "table", "list"],
+)
+def test_a_model_may_get_an_arrow_batch_with_nulls_and_answer_in_arrow(predict: Any) -> None:
+    answer = model(predict, form="arrow").answer(arrow_rows(1, None, 3), 3)
+
+    assert answer.values["y"].tolist() == [2, None, 6]
+
+
+def test_guilty_rows_and_too_little_memory_are_found_in_arrow_batches_too() -> None:
+    ill = False
+
+    def predict(batch: pa.RecordBatch) -> Any:
+        if batch.num_rows > 2:
+            raise MemoryError
+        if ill or 3 in batch["x"].to_pylist():
+            raise ValueError("three")
+        return batch["x"]
+
+    found = model(predict, form="arrow", quarantine=True)
+    answer = found.answer(arrow_rows(1, 2, 3, None, 5), 5)
+
+    assert list(answer.values["y"]) == [1, 2, None, 5]
+    assert [bad.row for bad in answer.bad] == [2]
+    assert answer.most == 2
+    assert not found.broken
+    ill = True
+    with pytest.raises(Failure, match="predict failed: ValueError: three"):
+        found.answer(arrow_rows(1), 1)
+    assert found.broken
+
+
+@pytest.mark.torch
+def test_tensors_may_be_changed_in_place_and_each_attempt_sees_the_rows_as_they_were() -> None:
+    import torch
+
+    memory = Memory()
+    spans, _ = memory.write({"x": np.arange(1.0, 6.0)})
+    view = view_of(os.dup(memory.fileno), private=True)
+
+    def batch() -> Any:
+        renew(view)
+        return read(view, spans)
+
+    def predict(columns: Mapping[str, Any]) -> Any:
+        x = columns["x"]
+        assert isinstance(x, torch.Tensor)
+        x.mul_(2)
+        if 6 in x:
+            raise ValueError("six")
+        return {"y": x, "z": x.numpy()[:, None]}
+
+    found = model(predict, output=("y", "z"), quarantine=True, form="torch")
+    answers = [found.answer(batch, 5) for _ in range(2)]
+
+    for answer in answers:
+        assert answer.values["y"].tolist() == [2, 4, 8, 10]
+        assert answer.values["z"].tolist() == [[2], [4], [8], [10]]
+        assert [bad.row for bad in answer.bad] == [2]
+    assert read(view_of(os.dup(memory.fileno)), spans)["x"].tolist() == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.torch
+def test_a_column_that_no_tensor_can_hold_is_named_once_and_for_all_rows() -> None:
+    words = {"word": np.array(["a", "b"], dtype=object)}
+
+    with pytest.raises(Failure, match="no tensor can hold the column word: TypeError: can't convert"):
+        model(lambda batch: batch, form="torch", quarantine=True).answer(lambda: words, 2)

@@ -137,7 +137,9 @@ def test_what_no_array_can_hold_is_one_clear_error(column: pa.Array, sentence: s
         (np.ones((2, 3)), pa.list_(pa.float32(), 2), r"of float64 of shape \(2, 3\): rows of 3 elements"),
         (np.ones((2, 3)), pa.float32(), "2 dimensions"),
         (["a"], pa.int32(), "Could not convert 'a'"),
-        ([[1], [1, 2]], pa.list_(pa.int32()), "of a list"),
+        ([[1], [1, 2]], pa.int32(), "of lists of different lengths"),
+        (pa.array([1.5]), pa.int32(), "cannot make int32 of double"),
+        (pa.array(["a"]), pa.int32(), "cannot make int32 of string"),
         (3, pa.int32(), "there are no rows"),
         (np.ones((2, 0)), pa.list_(pa.float32(), 0), "rows of 0 elements"),
     ],
@@ -161,3 +163,32 @@ def test_a_declared_type_narrows_numbers_that_fit_it() -> None:
     assert to_arrow(np.array([1.0, 2.0]), pa.int32()).type == pa.int32()
     assert to_arrow(np.array([0.1, np.nan]), pa.float32()).type == pa.float32()
     assert to_arrow(np.array([0.1, np.nan]), pa.float32()).null_count == 0
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [
+        (pa.array([1, None, 3]), pa.int32()),
+        (pa.array([[1], None, [2, None]]), pa.list_(pa.field("element", pa.float32()))),
+        (pa.array(["a", None, "a"]).dictionary_encode(), pa.string()),
+        (pa.array([[1, 2], [3, 4]], pa.list_(pa.int32(), 2)), pa.list_(pa.int32())),
+        (pa.array([{"a": 1}, None]), pa.struct([("a", pa.int64())])),
+        (pa.array([[1], [], [2, 3]]).slice(1), pa.list_(pa.int64())),
+    ],
+    ids=lambda value: str(getattr(value, "type", value)),
+)
+def test_an_arrow_column_becomes_one_of_the_declared_type(column: pa.Array, kind: pa.DataType) -> None:
+    made = to_arrow(column, kind)
+
+    assert made.type == kind
+    assert made.to_pylist() == column.to_pylist()
+
+
+def test_a_tensor_column_of_arrow_becomes_lists() -> None:
+    tensors = pa.FixedShapeTensorArray.from_numpy_ndarray(np.arange(6.0).reshape(3, 2))
+
+    assert to_arrow(tensors, pa.list_(pa.float32())).to_pylist() == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_lists_of_different_lengths_become_lists() -> None:
+    assert to_arrow([[1], [], [2, 3]], pa.list_(pa.int32())).to_pylist() == [[1], [], [2, 3]]

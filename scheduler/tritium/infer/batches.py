@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["rebatch"]
+__all__ = ["joined", "rebatch"]
 
 
 def rebatch(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
@@ -26,17 +26,18 @@ def rebatch(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordB
     for batch in batches:
         start = 0
         while batch.num_rows - start >= missing:
-            yield _joined([*waiting, batch.slice(start, missing)])
+            yield joined([*waiting, batch.slice(start, missing)])
             start += missing
             waiting, missing = [], rows
         if start < batch.num_rows:
             waiting.append(batch.slice(start))
             missing -= batch.num_rows - start
     if waiting:
-        yield _joined(waiting)
+        yield joined(waiting)
 
 
-def _joined(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
+def joined(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """Make one batch of several of one schema; a single one is not copied."""
     import pyarrow as pa
 
     if len(parts) == 1:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from tritium.columns import to_arrow
 from tritium.infer.failure import Failure
 from tritium.infer.feeder import Answered
+from tritium.infer.forms import cut
 from tritium.infer.parts import Bad, Sizes, Trust, in_parts, rows_left
-from tritium.infer.serving import cut
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -1,20 +1,23 @@
 """Edge to memory that two processes share: one writes values into it, the other reads them without a copy.
 
-A value is pickled; the contents of its arrays are left out of the pickle (PEP 574) and lie beside it. The
-memory has no name: it is a memfd, which no limit of /dev/shm counts (64 MiB in many containers), else a
-file without a link in the temporary directory. It goes when the last process that has it goes.
+A value is pickled; the contents of its arrays are left out of the pickle (PEP 574) and lie beside it, those
+of Arrow as Arrow's own stream: its pickle of a slice would hold all that the slice is of. The memory has no
+name: it is a memfd, which no limit of /dev/shm counts (64 MiB in many containers), else a file without a
+link in the temporary directory. It goes when the last process that has it goes.
 """
 
 from __future__ import annotations
 
+import io
 import mmap
 import os
 import pickle
+import sys
 import tempfile
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-__all__ = ["Memory", "Spans", "read", "view_of"]
+__all__ = ["Memory", "Spans", "read", "renew", "view_of"]
 
 Spans: TypeAlias = tuple[tuple[int, int], ...]
 """Where the parts of a value lie, each as offset and length; the pickle is the first."""
@@ -40,8 +43,9 @@ class Memory:
             Exception: the value cannot be pickled.
         """
         buffers: list[pickle.PickleBuffer] = []
-        head = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
-        parts = [memoryview(head), *(buffer.raw() for buffer in buffers)]
+        head = io.BytesIO()
+        _Pickler(head, protocol=5, buffer_callback=buffers.append).dump(value)
+        parts = [head.getbuffer(), *(buffer.raw() for buffer in buffers)]
         spans, end = [], 0
         for part in parts:
             spans.append((end, part.nbytes))
@@ -71,12 +75,55 @@ class Memory:
         self._map, self._size = mmap.mmap(self.fileno, size), size
 
 
-def view_of(fileno: int) -> memoryview:
-    """Map a memory for reading, and close the descriptor."""
+class _Pickler(pickle.Pickler):
+    """Leaves the contents of Arrow batches and columns out of the pickle too."""
+
+    def reducer_override(self, value: Any) -> Any:
+        """Say how a value is made again."""
+        arrow = sys.modules.get("pyarrow")
+        if arrow is not None and isinstance(value, arrow.RecordBatch):
+            return _batch, (_stream(value),)
+        if arrow is not None and isinstance(value, arrow.Array):
+            return _column, (_stream(arrow.RecordBatch.from_arrays([value], names=[""])),)
+        return NotImplemented
+
+
+def _stream(batch: Any) -> pickle.PickleBuffer:
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return pickle.PickleBuffer(sink.getvalue())
+
+
+def _batch(stream: Any) -> Any:
+    import pyarrow as pa
+
+    with pa.ipc.open_stream(pa.py_buffer(stream)) as reader:
+        return reader.read_next_batch()
+
+
+def _column(stream: Any) -> Any:
+    return _batch(stream).column(0)
+
+
+def view_of(fileno: int, *, private: bool = False) -> memoryview:
+    """Map a memory for reading, and close the descriptor.
+
+    A private one may be written to, which only this process sees, until it is renewed.
+    """
     try:
-        return memoryview(mmap.mmap(fileno, 0, access=mmap.ACCESS_READ))
+        return memoryview(mmap.mmap(fileno, 0, access=mmap.ACCESS_COPY if private else mmap.ACCESS_READ))
     finally:
         os.close(fileno)
+
+
+def renew(view: memoryview) -> None:
+    """Let a private view show again what the other process wrote: pages of our own are given up."""
+    mapped = view.obj
+    assert isinstance(mapped, mmap.mmap)  # noqa: S101  `view_of` made it
+    mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def read(view: memoryview, spans: Sequence[tuple[int, int]]) -> Any:

@@ -27,7 +27,7 @@ from typing import Any
 
 from tritium.infer.failure import Failure
 from tritium.infer.link import Link
-from tritium.infer.memory import Memory, Spans, read, view_of
+from tritium.infer.memory import Memory, Spans, read, renew, view_of
 from tritium.infer.serving import Model
 from tritium.infer.words import Order, Said
 from tritium.train import sweep
@@ -66,7 +66,14 @@ class _Work:
     rows: int
     spans: Spans
     view: memoryview
+    private: bool
     came: float
+
+    def read(self) -> Any:
+        """Read its rows, without what was changed of them since they were written."""
+        if self.private:
+            renew(self.view)
+        return read(self.view, self.spans)
 
 
 def main(argv: list[str]) -> int:
@@ -111,7 +118,8 @@ class _Owner:
             load, arguments = pickle.loads(self._order.load)  # noqa: S301  the user's own
             devices = self._order.devices
             device = devices if len(devices) > 1 else (devices[0] if devices else None)
-            model = Model(load(device, *arguments), self._order.output, self._order.quarantine)
+            order = self._order
+            model = Model(load(device, *arguments), order.output, order.quarantine, order.form)
         except BaseException as err:  # noqa: BLE001  the user's code may raise anything, also SystemExit
             self._ready(("failed", Failure.of("load failed", err)))
             return 1
@@ -137,7 +145,7 @@ class _Owner:
         failure: Failure | None = None
         predict_s = 0.0
         try:
-            answer = model.answer(read(work.view, work.spans), work.rows)
+            answer = model.answer(work.read, work.rows)
             predict_s = answer.predict_s
             memory = work.guest.answers.setdefault(work.slot, Memory())
             spans, has_grown = memory.write(answer)
@@ -231,12 +239,14 @@ class _Owner:
             del self._guests[fileno]
             guest.link.close()
             return
+        private = self._order.form == "torch"  # no tensor is read-only
         for descriptor in descriptors:
-            guest.views[slot] = view_of(descriptor)
-        work = _Work(
-            guest=guest, slot=slot, rows=rows, spans=spans, view=guest.views[slot], came=time.monotonic()
+            guest.views[slot] = view_of(descriptor, private=private)
+        view = guest.views[slot]
+        came = time.monotonic()
+        self._work.put(
+            _Work(guest=guest, slot=slot, rows=rows, spans=spans, view=view, private=private, came=came)
         )
-        self._work.put(work)
 
     def _end_at_once(self) -> None:
         """The executor is gone: nothing of this may be left, whatever it is doing."""

@@ -10,6 +10,7 @@ from tritium.assign import POLICIES
 from tritium.assign.types import Request
 from tritium.errors import BadSpec
 from tritium.infer.extend import ERROR
+from tritium.infer.forms import FORMS, Form
 from tritium.infer.identity import digest
 from tritium.infer.task import InferenceTask
 from tritium.spark.profile import feeder_profile
@@ -33,6 +34,7 @@ def predict(
     output: str = "prediction double",
     keep: Sequence[str] | None = None,
     splits: bool = True,
+    batches: Form = "numpy",
     batch_size: int = 256,
     gpu: int = 1,
     preprocess: Callable[..., Any] | None = None,
@@ -53,9 +55,10 @@ def predict(
     outlives them: it calls ``model(device)`` once, or ``model(device, model_path)``, which returns a
     function from ``{column: array}`` to ``{output column: array}``, or to one array if there is one output
     column. Inside both CUDA sees that device only, as ``cuda:0``. Arrays are as ``tritium.columns``
-    describes: numbers 1-D, lists of equal length 2-D, read-only, and valid until the function returns. An
-    answer may be an array, a list or a tensor, on a device or not, of as many rows. A batch that the
-    device's memory does not hold is cut in half, and so are those after it.
+    describes: numbers 1-D, lists of equal length 2-D, read-only, and valid until the function returns;
+    ``batches`` asks for torch tensors or an Arrow batch instead (``tritium.infer.forms``). An answer may be
+    an array, a list, a tensor, on a device or not, or Arrow's, of as many rows. A batch that the device's
+    memory does not hold is cut in half, and so are those after it.
 
     Args:
         df: the rows; its partitions become the tasks.
@@ -66,10 +69,12 @@ def predict(
         keep: columns that stay beside the new ones; ``None``: all. Others that are no input are not read.
         splits: let tasks read Parquet and Delta files themselves where the plan is a plain scan, as they are
             when this is called; `reading` says whether it is, and why not.
+        batches: what the model gets: ``numpy`` arrays or ``torch`` tensors by column, or an ``arrow`` batch.
         batch_size: rows per call, across the batches that Spark delivers; the last call may have fewer.
         gpu: devices of one copy of the model; 0 runs it on the CPU, one copy for each task at a time.
-        preprocess: called in the tasks, on the CPU and ahead of the model, with what the model would get:
-            it returns the columns that the model gets instead, of as many rows.
+        preprocess: called in the tasks, on the CPU and ahead of the model, with the columns as arrays (with
+            ``batches="arrow"`` as a batch): it returns those that the model gets instead, of as many rows.
+            The arrays that it returns may be tensors; the model gets what ``batches`` says.
         on_error: ``quarantine`` finds the rows of a failing batch that are to blame; they get nulls, and
             what went wrong in one more column. A model that fails on everything fails the job anyhow.
         error: the name of that column, of type ``struct<step,type,message>``.
@@ -97,9 +102,8 @@ def predict(
     failing = [StructField(error, StructType.fromDDL(ERROR))] if quarantine else []
     new = StructType([*added.fields, *failing])
     problems += _problems(df, {"input": names, "keep": kept}, new)
-    problems += _choices(
-        on_error, policy, at_least={"batch_size": (batch_size, 1), "ahead": (ahead, 1), "gpu": (gpu, 0)}
-    )
+    problems += _below({"batch_size": (batch_size, 1), "ahead": (ahead, 1), "gpu": (gpu, 0)})
+    problems += _choices(on_error, batches, policy)
     if problems:
         raise BadSpec("predict", problems)
     if report is not None:
@@ -113,12 +117,13 @@ def predict(
         )
     task = InferenceTask(
         load=load,
-        model=digest(load, added.simpleString(), on_error, request, keep_s),
+        model=digest(load, added.simpleString(), on_error, batches, request, keep_s),
         preprocess=preprocess,
         input=names,
         kept=kept,
         output=typed[: len(added.fields)],
         error=typed[-1] if quarantine else None,
+        form=batches,
         batch_size=batch_size,
         ahead=ahead,
         request=request,
@@ -171,12 +176,18 @@ def _problems(df: DataFrame, named: Mapping[str, Sequence[str]], added: StructTy
     return problems
 
 
-def _choices(on_error: str, policy: str, *, at_least: Mapping[str, tuple[int, int]]) -> list[str]:
-    problems = [
+def _below(at_least: Mapping[str, tuple[int, int]]) -> list[str]:
+    return [
         f"{name}: expected an integer >= {least}, got {value!r}"
         for name, (value, least) in at_least.items()
         if value < least
     ]
+
+
+def _choices(on_error: str, batches: str, policy: str) -> list[str]:
+    problems = []
+    if batches not in FORMS:
+        problems.append(f"batches: expected {', '.join(FORMS[:-1])} or {FORMS[-1]}, got {batches!r}")
     if policy not in POLICIES:
         problems.append(f"policy: {policy!r} is unknown; there are {', '.join(sorted(POLICIES))}")
     if on_error not in ("fail", "quarantine"):

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tritium.columns import to_numpy
+from tritium.infer.batches import joined
 from tritium.infer.failure import Failure
 from tritium.infer.feeder import Fed
+from tritium.infer.forms import Form, cut, plain
 from tritium.infer.parts import Bad, Part, Sizes, Trust, in_parts, rows_left
-from tritium.infer.serving import cut
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,8 +32,9 @@ class Prepare:
         columns: tuple[str, ...] | None,
         preprocess: Callable[[Any], Any] | None,
         quarantine: bool,
+        form: Form = "numpy",
     ) -> None:
-        self._input, self._preprocess = columns, preprocess
+        self._input, self._preprocess, self._form = columns, preprocess, form
         self._sizes = Sizes()
         self._trusts = {step: Trust() for step in _BLAME} if quarantine else {}
         self._shapes: dict[str, tuple[int, ...]] = {}
@@ -56,7 +58,7 @@ class Prepare:
     def _fed(self, batch: pa.RecordBatch) -> Fed:
         began = time.monotonic()
 
-        def decode(begin: int, end: int) -> Mapping[str, Any]:
+        def decode(begin: int, end: int) -> Any:
             return self._decoded(batch.slice(begin, end - begin))
 
         def preprocess(begin: int, end: int) -> Any:
@@ -87,10 +89,11 @@ class Prepare:
             raise Failure.of(_BLAME[step], err) from err
         return _joined(parts), bad
 
-    def _decoded(self, batch: pa.RecordBatch) -> Mapping[str, Any]:
-        columns = {
-            name: to_numpy(batch.column(name), name=name) for name in self._input or batch.schema.names
-        }
+    def _decoded(self, batch: pa.RecordBatch) -> Any:
+        names = self._input or batch.schema.names
+        if self._form == "arrow":
+            return batch.select(list(names))
+        columns = {name: to_numpy(batch.column(name), name=name) for name in names}
         for name, array in columns.items():
             # Rows of one batch become one array, so that those of another shape than the first are wrong.
             expected = self._shapes.setdefault(name, array.shape[1:]) if self._trusts else array.shape[1:]
@@ -101,12 +104,27 @@ class Prepare:
     def _preprocessed(self, columns: Any, begin: int, end: int) -> Any:
         assert self._preprocess is not None  # noqa: S101  it is only called if there is one
         made = self._preprocess(cut(columns, slice(begin, end)))
-        for name, values in made.items():
-            if len(values) != end - begin:
-                raise Failure(
-                    f"preprocess returned what does not fit: {name}: {len(values)} rows of {end - begin}", ""
-                )
+        if self._form == "arrow":
+            lengths = {"the batch": _rows(made)}
+        else:
+            made = {name: plain(values) for name, values in made.items()}
+            lengths = {name: len(values) for name, values in made.items()}
+        for name, length in lengths.items():
+            if length != end - begin:
+                raise _unfit(f"{name}: {length} rows of {end - begin}")
         return made
+
+
+def _rows(made: Any) -> int:
+    import pyarrow as pa
+
+    if not isinstance(made, pa.RecordBatch):
+        raise _unfit(f"a {type(made).__name__} where a RecordBatch was given")
+    return int(made.num_rows)
+
+
+def _unfit(what: str) -> Failure:
+    return Failure(f"preprocess returned what does not fit: {what}", "")
 
 
 def _joined(parts: list[Part[Any]]) -> Any:
@@ -114,4 +132,6 @@ def _joined(parts: list[Part[Any]]) -> Any:
         return parts[0].value
     if not parts:
         return None
+    if not isinstance(parts[0].value, Mapping):
+        return joined([part.value for part in parts])
     return {name: np.concatenate([part.value[name] for part in parts]) for name in parts[0].value}

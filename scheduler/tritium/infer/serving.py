@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from tritium.infer.failure import Failure
+from tritium.infer.forms import Form, copied, cut, formed, named, plain
 from tritium.infer.parts import Bad, Sizes, Trust, in_parts
 
-__all__ = ["Answer", "Model", "cut"]
+__all__ = ["Answer", "Model"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,7 @@ class Model:
     predict: Callable[[Any], Any]
     output: tuple[str, ...]
     quarantine: bool
+    form: Form = "numpy"
     broken: bool = False
     """It has worked and does not any more, on rows that were good before: as after a CUDA error."""
     _sizes: Sizes = field(default_factory=Sizes)
@@ -43,16 +44,18 @@ class Model:
     _proof: Any = None
     """One row that went well."""
 
-    def answer(self, columns: Any, rows: int) -> Answer:
-        """Predict one batch.
+    def answer(self, batch: Callable[[], Any], rows: int) -> Answer:
+        """Predict one batch; ``batch()`` reads it, anew for each attempt on it that may have changed it.
 
         Raises:
             Failure: the user's function failed, or returned what does not fit.
         """
         began = time.monotonic()
+        columns = batch()
 
         def attempt(begin: int, end: int) -> Mapping[str, Any]:
-            part = columns if end - begin == rows else cut(columns, slice(begin, end))
+            given = batch() if self.form == "torch" else columns
+            part = given if end - begin == rows else cut(given, slice(begin, end))
             return self._called(part, end - begin)
 
         try:
@@ -60,7 +63,7 @@ class Model:
                 rows, attempt, sizes=self._sizes, trust=self._trust if self.quarantine else None
             )
             if self.quarantine:
-                self._doubt(columns, begin=parts[0].begin if parts else None)
+                self._doubt(batch, begin=parts[0].begin if parts else None)
         except Failure:
             raise
         except Exception as err:
@@ -73,77 +76,57 @@ class Model:
         )
 
     def _called(self, columns: Any, rows: int) -> Mapping[str, Any]:
-        answer = self.predict(columns)
+        answer = self.predict(formed(columns, self.form))
         try:
-            return _by_name(answer, self.output, rows)
+            found = _by_name(answer, self.output, rows)
+            return _apart(found, columns) if self.form == "torch" else found
         except (ValueError, TypeError) as err:
             # This is a mistake of the program, whatever the rows are.
             raise Failure.of("predict returned what does not fit", err) from err
 
-    def _doubt(self, columns: Any, begin: int | None) -> None:
+    def _doubt(self, batch: Callable[[], Any], begin: int | None) -> None:
         """Find out whether a model that failed on a whole batch still does what it could."""
         if begin is None:
             if self._proof is not None:
                 try:
-                    self.predict(self._proof)
+                    self.predict(formed(copied(self._proof), self.form))
                 except Exception:
                     self.broken = True
                     raise
         elif self._proof is None:
-            self._proof = _copied(cut(columns, slice(begin, begin + 1)))
-
-
-def cut(columns: Any, rows: slice | Sequence[int]) -> Any:
-    """Choose rows of a batch, whatever form it has: columns by name, or an Arrow batch."""
-    if not isinstance(columns, Mapping):
-        return (
-            columns.slice(rows.start, rows.stop - rows.start)
-            if isinstance(rows, slice)
-            else columns.take(rows)
-        )
-    return {name: values[rows] for name, values in columns.items()}
-
-
-def _copied(columns: Any) -> Any:
-    """Keep rows longer than the memory that they came in."""
-    return {name: values.copy() for name, values in columns.items()} if isinstance(columns, Mapping) else None
+            self._proof = copied(cut(batch(), slice(begin, begin + 1)))
 
 
 def _by_name(answer: Any, output: Sequence[str], rows: int) -> Mapping[str, Any]:
     """Give the answer's columns their names, and take them out of the framework that made them."""
-    by_name = answer if isinstance(answer, Mapping) else {output[0]: answer}
+    by_name = named(answer, output[0])
     if by_name.keys() != set(output):
-        found = ", ".join(map(str, by_name))
-        raise ValueError(f"it has the columns {found}; declared are {', '.join(output)}")
-    plain = {name: _plain(by_name[name]) for name in output}
-    for name, values in plain.items():
+        there = ", ".join(map(str, by_name))
+        raise ValueError(f"it has the columns {there}; declared are {', '.join(output)}")
+    found = {name: plain(by_name[name]) for name in output}
+    for name, values in found.items():
         if len(values) != rows:
             raise ValueError(f"{name}: {len(values)} rows for a batch of {rows}")
-    return plain
+    return found
 
 
-def _plain(values: Any) -> Any:
-    """Take an answer out of the framework that made it, and off the device."""
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
-    return values if isinstance(values, np.ndarray) or hasattr(values, "type") else _array(values)
+def _apart(values: Mapping[str, Any], columns: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Copy what lies in the batch itself, as after a change in place: that is read anew."""
 
+    def lies_in_batch(array: Any) -> bool:
+        return any(np.may_share_memory(array, column) for column in columns.values())
 
-def _array(values: Any) -> Any:
-    """What is no array stays a list if it cannot be one, e.g. lists of different lengths."""
-    try:
-        return np.asarray(values)
-    except ValueError:
-        return list(values)
+    return {name: np.array(array) if lies_in_batch(array) else array for name, array in values.items()}
 
 
 def _joined(parts: list[Any]) -> Any:
+    """Put the answers to the parts of a batch together, whatever forms they have."""
     if len(parts) == 1:
         return parts[0]
     if not parts:
         return np.empty(0)
     if all(isinstance(part, np.ndarray) for part in parts):
         return np.concatenate(parts)
-    return [value for part in parts for value in part]
+    # What is neither is an Arrow array.
+    lists = [part if isinstance(part, (list, np.ndarray)) else part.to_pylist() for part in parts]
+    return [value for part in lists for value in part]

@@ -15,6 +15,7 @@ from tritium.infer.clock import Clock
 from tritium.infer.extend import Extend
 from tritium.infer.failure import Failure
 from tritium.infer.feeder import Feeder
+from tritium.infer.forms import Form
 from tritium.infer.identity import digest, shared_by
 from tritium.infer.lodging import Lodging, Place
 from tritium.infer.prepare import Prepare
@@ -46,6 +47,8 @@ class InferenceTask:
     output: tuple[tuple[str, pa.DataType], ...]
     error: tuple[str, pa.DataType] | None
     """The column for what was wrong with a row, where bad rows are put up with."""
+    form: Form
+    """What the model gets, and ``preprocess``."""
     batch_size: int
     ahead: int
     request: Request | None
@@ -63,7 +66,12 @@ class InferenceTask:
 
         context = TaskContext.get()
         assert context is not None  # noqa: S101  Spark calls this in a task
-        prepare = Prepare(columns=self.input, preprocess=self.preprocess, quarantine=self.error is not None)
+        prepare = Prepare(
+            columns=self.input,
+            preprocess=self.preprocess,
+            quarantine=self.error is not None,
+            form=self.form,
+        )
         clock = Clock(number=context.partitionId())
         rebatched = clock.reading(rebatch(batches, self.batch_size))
         first = next(rebatched, None)
@@ -102,6 +110,7 @@ class InferenceTask:
             load=load,
             output=tuple(name for name, _ in self.output),
             quarantine=self.error is not None,
+            form=self.form,
             keep_s=self.keep_s,
         )
         return Lodging(

@@ -189,6 +189,7 @@ class _Expression:
             kept=(),
             output=self.output,
             error=None,
+            form="numpy",
             batch_size=self.batch_size,
             ahead=self.ahead,
             request=self.request,

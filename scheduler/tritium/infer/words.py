@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tritium.infer.failure import Failure
+from tritium.infer.forms import Form
 from tritium.infer.memory import Spans
 from tritium_discovery import Device
 
@@ -25,6 +26,8 @@ class Order:
     """The pickled function that loads the model, and its arguments after the device."""
     output: tuple[str, ...]
     quarantine: bool
+    form: Form = "numpy"
+    """What the model gets."""
     keep_s: float
     """How long it stays without a task."""
 

@@ -19,21 +19,19 @@ __all__ = ["Tensors", "checked"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tensors:
-    """``load`` of a model that gets ``value`` as the tensor whose memory it is."""
+    """``preprocess`` that makes of ``value`` the tensor whose memory it is, before the user's own."""
 
-    load: Callable[..., Any]
     decode: Bytes
+    then: Callable[[Any], Any] | None
 
-    def __call__(self, *arguments: Any) -> Any:
-        """Load it."""
-        predict = self.load(*arguments)
-        return lambda batch: predict({**batch, "value": self._tensors(batch)})
-
-    def _tensors(self, batch: Mapping[str, Any]) -> Any:
+    def __call__(self, batch: Mapping[str, Any]) -> Any:
+        """Decode one batch."""
         import numpy as np
 
         joined = b"".join(batch["value"])
-        return np.frombuffer(joined, self.decode.dtype).reshape(-1, *self.decode.shape)
+        tensors = np.frombuffer(joined, self.decode.dtype).reshape(-1, *self.decode.shape)
+        made = {**batch, "value": tensors}
+        return made if self.then is None else self.then(made)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,10 +80,13 @@ def stream(
     """
     if taken := {"error", *(["model_path"] if versions is not None else [])} & options.keys():
         raise BadSpec("stream", [f"{name}: a stream sets it itself" for name in sorted(taken)])
+    tensors = isinstance(decode, Bytes) and decode.dtype is not None
+    if tensors and options.get("batches") == "arrow":
+        raise BadSpec("stream", ["decode: an Arrow batch has no tensors; give Bytes() and get the bytes"])
     rows = rows_of(source)
     watch = _watch(rows.sparkSession, versions, check) if versions is not None else None
     if isinstance(decode, Bytes) and decode.dtype is not None:
-        model = Tensors(load=model, decode=decode)
+        options["preprocess"] = Tensors(decode=decode, then=options.get("preprocess"))
     if versions is not None:
         options["model_path"] = versions.path_of_batch
     found = decoded(rows, decode)
