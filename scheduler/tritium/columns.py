@@ -24,7 +24,7 @@ import numpy as np
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Array", "to_arrow", "to_numpy"]
+__all__ = ["Array", "to_arrow", "to_numpy", "to_padded"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -58,10 +58,7 @@ def _array(column: pa.Array, name: str) -> Array:
     import pyarrow as pa
 
     kind = column.type
-    if column.null_count:
-        raise ValueError(
-            f"{name}: {column.null_count} of {len(column)} values are null; fill or drop them first"
-        )
+    _refuse_nulls(column, name)
     if pa.types.is_dictionary(kind):
         return _array(column.dictionary_decode(), name)
     if pa.types.is_fixed_size_list(kind):
@@ -79,6 +76,43 @@ def _array(column: pa.Array, name: str) -> Array:
     objects = np.empty(len(column), dtype=object)
     objects[:] = column.to_pylist()
     return objects
+
+
+def to_padded(
+    column: pa.Array, *, width: int, fill: Any, name: str = "the column"
+) -> tuple[Array, np.ndarray[Any, np.dtype[np.int32]]]:
+    """Return lists of different lengths as rows of ``width`` elements each, and how long they were.
+
+    >>> import pyarrow as pa
+    >>> to_padded(pa.array([[1, 2], [], [3]], pa.list_(pa.int8())), width=2, fill=-1)
+    (array([[ 1,  2],
+           [-1, -1],
+           [ 3, -1]], dtype=int8), array([2, 0, 1], dtype=int32))
+
+    Raises:
+        ValueError: a null, a list that is too long, or a type that is no list; ``name`` says where.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+        raise ValueError(f"{name}: only lists can be padded, not {kind}")
+    _refuse_nulls(column, name)
+    lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False).astype(np.int32)
+    if (longest := int(lengths.max(initial=0))) > width:
+        raise ValueError(f"{name}: a row of {longest} elements, {width} are the most")
+    values = _array(column.flatten(), name)
+    rows = np.full((len(column), width, *values.shape[1:]), fill, dtype=values.dtype)
+    rows[np.arange(width) < lengths[:, None]] = values
+    return rows, lengths
+
+
+def _refuse_nulls(column: pa.Array, name: str) -> None:
+    if column.null_count:
+        raise ValueError(
+            f"{name}: {column.null_count} of {len(column)} values are null; fill or drop them first"
+        )
 
 
 def _rows(column: pa.Array, length: int, name: str) -> Array:

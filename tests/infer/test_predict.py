@@ -354,3 +354,73 @@ def test_without_devices_it_runs_on_the_cpu(spark: SparkSession, tmp_path: Path)
 
     assert [row.prediction for row in out.collect()] == list(range(1, 101))
     assert {report.device for report in read_reports(tmp_path)} == {None}
+
+
+def test_rows_of_different_lengths_are_padded_by_bucket_and_stay_in_order(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    buckets = (4, 16, 64)
+
+    def load(_: Any) -> Any:
+        def predict(batch: Mapping[str, Any]) -> Mapping[str, Any]:
+            x, lengths = batch["x"], batch["x_length"]
+            assert x.shape[1] in buckets
+            assert len(x) <= 8
+            assert min(width for width in buckets if width >= lengths.max()) == x.shape[1]
+            assert min(width for width in buckets if width >= lengths.min()) == x.shape[1]
+            if 33 in lengths:
+                raise ValueError("a length of 33")
+            width = np.full(len(x), x.shape[1])
+            return {"total": np.where(x >= 0, x, 0).sum(axis=1), "width": width}
+
+        return predict
+
+    rows = spark.range(0, 300, 1, 2).selectExpr(
+        "id",
+        "if(id = 200, null, array_repeat(int(id), 1 + int(pow(id * 7919 % 211, 2) / 640))) as x",
+    )
+    out = tritium.predict(
+        rows,
+        model=load,
+        input=["x"],
+        output="total long, width int",
+        pad={"x": -1},
+        buckets=buckets,
+        batch_size=8,
+        on_error="quarantine",
+        report=tmp_path,
+    ).collect()
+
+    assert [row.id for row in out] == list(range(300))
+    bad = {row.id: row.error.message for row in out if row.error is not None}
+    for row in out:
+        if row.id not in bad:
+            assert row.total == sum(row.x)
+            assert row.width == min(width for width in buckets if width >= len(row.x))
+    lengths = {row.id: len(row.x) if row.x is not None else None for row in out}
+    assert bad == {
+        **{n: "a length of 33" for n, length in lengths.items() if length == 33},
+        **{
+            n: f"x: a row of {length} elements, 64 are the most"
+            for n, length in lengths.items()
+            if length and length > 64
+        },
+        200: "x: 1 of 1 values are null; fill or drop them first",
+    }
+    assert {"a length of 33"} < set(bad.values())
+    assert sum(report.rows for report in read_reports(tmp_path)) == 300
+
+
+def test_what_cannot_be_padded_is_refused(spark: SparkSession) -> None:
+    rows = spark.range(3).selectExpr("id", "array(id) as x", "1 as x_length")
+
+    with pytest.raises(BadSpec) as caught:
+        tritium.predict(rows, model=double, pad={"id": 0, "x": 0, "y": 0}, buckets=(8, 4), batches="arrow")
+
+    assert str(caught.value).splitlines() == [
+        "predict: pad: 'id' is bigint; only arrays differ in length",
+        "predict: pad: there is an input x_length already, which would be the length of x",
+        "predict: pad: 'y' is no input of the model; there are id, x, x_length",
+        "predict: pad: an Arrow batch has lists of different lengths as they are",
+        "predict: buckets: expected ascending integers >= 1, got (8, 4)",
+    ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tritium.assign import POLICIES
 from tritium.assign.types import Request
 from tritium.errors import BadSpec
+from tritium.infer.buckets import Padding
 from tritium.infer.extend import ERROR
 from tritium.infer.forms import FORMS, Form
 from tritium.infer.identity import digest
@@ -35,6 +37,8 @@ def predict(
     keep: Sequence[str] | None = None,
     splits: bool = True,
     batches: Form = "numpy",
+    pad: Mapping[str, Any] | None = None,
+    buckets: Sequence[int] = (),
     batch_size: int = 256,
     gpu: int = 1,
     preprocess: Callable[..., Any] | None = None,
@@ -70,6 +74,11 @@ def predict(
         splits: let tasks read Parquet and Delta files themselves where the plan is a plain scan, as they are
             when this is called; `reading` says whether it is, and why not.
         batches: what the model gets: ``numpy`` arrays or ``torch`` tensors by column, or an ``arrow`` batch.
+        pad: makes lists of different lengths as long as each other, with this value per column, e.g.
+            ``{"tokens": 0}``; the model also gets ``tokens_length``, as int32. A batch is as wide as its
+            longest row.
+        buckets: or as one of these widths, ascending: rows of several batches that fit the same bucket are
+            predicted together. A row that is longer than the last bucket is bad.
         batch_size: rows per call, across the batches that Spark delivers; the last call may have fewer.
         gpu: devices of one copy of the model; 0 runs it on the CPU, one copy for each task at a time.
         preprocess: called in the tasks, on the CPU and ahead of the model, with the columns as arrays (with
@@ -104,6 +113,7 @@ def predict(
     problems += _problems(df, {"input": names, "keep": kept}, new)
     problems += _below({"batch_size": (batch_size, 1), "ahead": (ahead, 1), "gpu": (gpu, 0)})
     problems += _choices(on_error, batches, policy)
+    problems += _unpaddable(df, names, pad or {}, buckets, batches)
     if problems:
         raise BadSpec("predict", problems)
     if report is not None:
@@ -124,6 +134,7 @@ def predict(
         output=typed[: len(added.fields)],
         error=typed[-1] if quarantine else None,
         form=batches,
+        padding=Padding(fill=dict(pad), buckets=tuple(buckets)) if pad else None,
         batch_size=batch_size,
         ahead=ahead,
         request=request,
@@ -192,6 +203,32 @@ def _choices(on_error: str, batches: str, policy: str) -> list[str]:
         problems.append(f"policy: {policy!r} is unknown; there are {', '.join(sorted(POLICIES))}")
     if on_error not in ("fail", "quarantine"):
         problems.append(f"on_error: expected fail or quarantine, got {on_error!r}")
+    return problems
+
+
+def _unpaddable(
+    df: DataFrame, names: Sequence[str], pad: Mapping[str, Any], buckets: Sequence[int], batches: str
+) -> list[str]:
+    from pyspark.sql.types import ArrayType
+
+    problems = []
+    for name in pad:
+        if name not in names:
+            problems.append(f"pad: {name!r} is no input of the model; there are {', '.join(names)}")
+        elif name in df.columns and not isinstance(df.schema[name].dataType, ArrayType):
+            problems.append(
+                f"pad: {name!r} is {df.schema[name].dataType.simpleString()}; only arrays differ in length"
+            )
+        elif f"{name}_length" in names:
+            problems.append(
+                f"pad: there is an input {name}_length already, which would be the length of {name}"
+            )
+    if pad and batches == "arrow":
+        problems.append("pad: an Arrow batch has lists of different lengths as they are")
+    if buckets and not pad:
+        problems.append("buckets: they are of no use without pad")
+    if any(later <= before for before, later in pairwise((0, *buckets))):
+        problems.append(f"buckets: expected ascending integers >= 1, got {tuple(buckets)}")
     return problems
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tritium.columns import to_numpy
+from tritium.columns import to_numpy, to_padded
 from tritium.infer.batches import joined
+from tritium.infer.buckets import Padding
 from tritium.infer.failure import Failure
 from tritium.infer.feeder import Fed
 from tritium.infer.forms import Form, cut, plain
@@ -33,8 +34,10 @@ class Prepare:
         preprocess: Callable[[Any], Any] | None,
         quarantine: bool,
         form: Form = "numpy",
+        padding: Padding | None = None,
     ) -> None:
         self._input, self._preprocess, self._form = columns, preprocess, form
+        self._padding = padding
         self._sizes = Sizes()
         self._trusts = {step: Trust() for step in _BLAME} if quarantine else {}
         self._shapes: dict[str, tuple[int, ...]] = {}
@@ -57,9 +60,10 @@ class Prepare:
 
     def _fed(self, batch: pa.RecordBatch) -> Fed:
         began = time.monotonic()
+        widths = self._padding.widths(batch) if self._padding is not None else {}
 
         def decode(begin: int, end: int) -> Any:
-            return self._decoded(batch.slice(begin, end - begin))
+            return self._decoded(batch.slice(begin, end - begin), widths)
 
         def preprocess(begin: int, end: int) -> Any:
             return self._preprocessed(columns, begin, end)
@@ -89,16 +93,24 @@ class Prepare:
             raise Failure.of(_BLAME[step], err) from err
         return _joined(parts), bad
 
-    def _decoded(self, batch: pa.RecordBatch) -> Any:
+    def _decoded(self, batch: pa.RecordBatch, widths: Mapping[str, int]) -> Any:
         names = self._input or batch.schema.names
         if self._form == "arrow":
             return batch.select(list(names))
-        columns = {name: to_numpy(batch.column(name), name=name) for name in names}
+        columns = {}
+        for name in names:
+            if self._padding is not None and name in widths:
+                columns[name], columns[f"{name}_length"] = to_padded(
+                    batch.column(name), width=widths[name], fill=self._padding.fill[name], name=name
+                )
+            else:
+                columns[name] = to_numpy(batch.column(name), name=name)
         for name, array in columns.items():
             # Rows of one batch become one array, so that those of another shape than the first are wrong.
-            expected = self._shapes.setdefault(name, array.shape[1:]) if self._trusts else array.shape[1:]
-            if array.shape[1:] != expected:
-                raise ValueError(f"{name}: rows of shape {array.shape[1:]}; those before have {expected}")
+            shape = array.shape[2 if name in widths else 1 :]
+            expected = self._shapes.setdefault(name, shape) if self._trusts else shape
+            if shape != expected:
+                raise ValueError(f"{name}: rows of shape {shape}; those before have {expected}")
         return columns
 
     def _preprocessed(self, columns: Any, begin: int, end: int) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tritium.assign.types import Request
 from tritium.errors import ModelFailed
 from tritium.infer.batches import rebatch
+from tritium.infer.buckets import Padding, Windows
 from tritium.infer.clock import Clock
 from tritium.infer.extend import Extend
 from tritium.infer.failure import Failure
@@ -49,6 +50,8 @@ class InferenceTask:
     """The column for what was wrong with a row, where bad rows are put up with."""
     form: Form
     """What the model gets, and ``preprocess``."""
+    padding: Padding | None
+    """For lists of different lengths."""
     batch_size: int
     ahead: int
     request: Request | None
@@ -71,9 +74,13 @@ class InferenceTask:
             preprocess=self.preprocess,
             quarantine=self.error is not None,
             form=self.form,
+            padding=self.padding,
         )
         clock = Clock(number=context.partitionId())
-        rebatched = clock.reading(rebatch(batches, self.batch_size))
+        windows = self._windows()
+        rebatched = clock.reading(
+            rebatch(batches, self.batch_size) if windows is None else windows.cut(batches)
+        )
         first = next(rebatched, None)
         if first is None:
             return
@@ -82,15 +89,21 @@ class InferenceTask:
         feeder = Feeder(lambda: lodging.owner(wait_s=self.wait_s, what=what), ahead=self.ahead)
         clock.start(feeder)
         extend = Extend(self.kept, self.output, self.error)
+        answers = feeder.answers(prepare.feed(_all(first, rebatched)))
+        extended = (clock.encoding(extend, answered) for answered in answers)
         try:
-            for answered in feeder.answers(prepare.feed(_all(first, rebatched))):
-                extended = clock.encoding(extend, answered)
-                yield extended
+            for batch in extended if windows is None else windows.restored(extended):
+                yield batch
                 clock.written()
         except Failure as err:
             raise self._failed(err, clock.number, feeder) from None
         if self.report is not None:
             write_report(clock.report(prepare), self.report)
+
+    def _windows(self) -> Windows | None:
+        if self.padding is None or not self.padding.buckets:
+            return None
+        return Windows(self.padding, size=self.batch_size)
 
     def _lodging(self, context: Any) -> Lodging:
         from pyspark import SparkFiles

@@ -190,6 +190,7 @@ class _Expression:
             output=self.output,
             error=None,
             form="numpy",
+            padding=None,
             batch_size=self.batch_size,
             ahead=self.ahead,
             request=self.request,
