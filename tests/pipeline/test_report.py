@@ -15,7 +15,7 @@ from pipeline.fakes import FakeEngine, edges
 from tritium.errors import GangLost, RankFailed, VerifyFailed
 from tritium.pipeline.load import load
 from tritium.pipeline.report import Story, render
-from tritium.pipeline.results import Record, Told, Verified
+from tritium.pipeline.results import Record, Told, Trained, Verified
 from tritium.pipeline.run import Run, run
 from tritium.pipeline.run_view import as_data, as_text
 from tritium.pipeline.spec import Pipeline
@@ -149,6 +149,21 @@ def test_a_long_pause_between_stages_is_cut_out_of_the_timeline() -> None:
     bars = drawn.lanes[0].bars
     assert [(round(bar.start), round(bar.length)) for bar in bars] == [(0, 40), (60, 40)]
     assert drawn.cuts == ((50.0, "2.77 h later"),)
+
+
+def test_the_phases_of_a_gang_stand_one_after_the_other_up_to_its_stages_end() -> None:
+    phases = {"queue": 1.0, "launch": 2.0, "run": 5.0}
+    trained = Trained(metrics={}, ranks=(), phases=phases, told=())
+    train = replace(record(0, 10), stage="train", verified=None, trained=trained)
+
+    lane = timeline({"train": train}, {}).lanes[1]
+
+    assert [(bar.label, round(bar.start), round(bar.length)) for bar in lane.bars] == [
+        ("queue", 20, 10),
+        ("launch", 30, 20),
+        ("run", 50, 50),
+    ]
+    assert lane.detail == "ran after 3.0 s"
 
 
 def test_a_timeline_of_nothing_has_no_lanes() -> None:

@@ -99,7 +99,11 @@ def timeline(records: Mapping[StageName, Record], failed: Mapping[StageName, tup
         for attempt in each
     ]
     return Timeline(
-        lanes=(Lane(label="stages", detail="", bars=tuple(stages)), *_device_lanes(axis, records)),
+        lanes=(
+            Lane(label="stages", detail="", bars=tuple(stages)),
+            *_gang_lane(axis, records),
+            *_device_lanes(axis, records),
+        ),
         ticks=tuple(_ticks(axis.seconds)),
         cuts=tuple((100 * at / axis.seconds, f"{_duration(gap)} later") for at, gap in axis.cuts),
     )
@@ -120,6 +124,22 @@ def _bar(axis: Axis, kind: Kind, span: tuple[float, float], *, label: str, title
     start = axis.percent(span[0])
     length = max(axis.percent(span[1]) - start, _SHORTEST)
     return Bar(label=label, title=title, kind=kind, start=start, length=length)
+
+
+def _gang_lane(axis: Axis, records: Mapping[StageName, Record]) -> Iterator[Lane]:
+    """What training did one after the other; its phases end with the stage."""
+    record = records.get("train")
+    if record is None or record.trained is None:
+        return
+    phases = record.trained.phases
+    began = max(record.began, record.ended - sum(phases.values()))
+    bars = []
+    for phase, seconds in phases.items():
+        span = (began, began + seconds)
+        bars.append(_bar(axis, "train", span, label=phase, title=f"{seconds:.2f} s"))
+        began += seconds
+    detail = f"ran after {sum(phases.values()) - phases.get('run', 0.0):.1f} s"
+    yield Lane(label="the gang", detail=detail, bars=tuple(bars))
 
 
 def _device_lanes(axis: Axis, records: Mapping[StageName, Record]) -> Iterator[Lane]:
