@@ -90,10 +90,17 @@ def state() -> Path:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark whatever needs a rig with ``rig`` too, so that every command can leave out all of them at once."""
+    """Mark whatever needs a rig with ``rig`` too, so that every command can leave out all of them at once.
+
+    Files that may take longest come first: two processes that share the files then end together.
+    """
+    longest: dict[Path, float] = {}
     for item in items:
         if any(item.get_closest_marker(mark) is not None for mark in _RIGS):
             item.add_marker("rig")
+        limit = item.get_closest_marker("timeout")
+        longest[item.path] = max(longest.get(item.path, 0.0), limit.args[0] if limit is not None else 0.0)
+    items.sort(key=lambda item: -longest[item.path])
 
 
 @pytest.hookimpl(tryfirst=True)

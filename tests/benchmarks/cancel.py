@@ -18,6 +18,7 @@ from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import SparkSession
 
 import tritium
+from rigs.processes import survivors
 
 _RANKS = 2
 _RUNS = 3
@@ -83,7 +84,7 @@ def _gone_s(spark: SparkSession, run: Callable[[str], object]) -> float:
         ranks = [psutil.Process(int(path.name)) for path in pids]
         began = time.perf_counter()
         spark.sparkContext.cancelAllJobs()
-        _, left = psutil.wait_procs(ranks, timeout=_GONE_LIMIT_S)
+        left = survivors(ranks, within_s=_GONE_LIMIT_S)
         took_s = time.perf_counter() - began
         for rank in left:
             rank.kill()

@@ -249,5 +249,12 @@ if __name__ == "__main__":
     spark = SparkSession.builder.remote(os.environ["SPARK_REMOTE"]).getOrCreate()
     say(ready=True)
     for line in sys.stdin:
+        if line.strip() == "sleep here":
+            # Ctrl-C reaches the main thread only.
+            try:
+                obey("sleep")
+            except KeyboardInterrupt:
+                say(stopped="by Ctrl-C")
+            continue
         # Words are obeyed side by side, so that one can be interrupted.
         threading.Thread(target=obey, args=[line.strip()]).start()

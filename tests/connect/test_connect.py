@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,9 +102,8 @@ def test_a_gang_that_spark_does_not_start_is_given_up(client: Application) -> No
     assert "did not start within 5 s (launch_timeout_s): Spark runs none of its tasks" in sentence
 
 
-@pytest.mark.parametrize("how", ["interrupt_all", "interrupt_tag", "cancel"])
-def test_an_interrupt_ends_every_process_of_the_gang(client: Application, state: Path, how: str) -> None:
-    client.tell("sleep")
+def sleeping(state: Path) -> list[psutil.Process]:
+    """Wait for the two sleepers, and take each with its child."""
     files = [state / f"sleeper-{rank}" for rank in range(2)]
 
     def pids() -> list[int]:
@@ -111,6 +111,15 @@ def test_an_interrupt_ends_every_process_of_the_gang(client: Application, state:
 
     eventually(lambda: len(pids()) == 4, limit_s=LIMIT_S)
     processes = [psutil.Process(pid) for pid in pids()]
+    for file in files:
+        file.unlink()
+    return processes
+
+
+@pytest.mark.parametrize("how", ["interrupt_all", "interrupt_tag", "cancel"])
+def test_an_interrupt_ends_every_process_of_the_gang(client: Application, state: Path, how: str) -> None:
+    client.tell("sleep")
+    processes = sleeping(state)
     client.tell(how)
     client.says(how, limit_s=LIMIT_S)
     kind, sentence, _ = client.says("sleep", limit_s=LIMIT_S)["failed"]
@@ -118,8 +127,16 @@ def test_an_interrupt_ends_every_process_of_the_gang(client: Application, state:
     assert kind == "GangCancelled", sentence
     assert_gone(processes, within_s=60)
     eventually(lambda: not holds.held(state), limit_s=60)
-    for file in files:
-        file.unlink()
+
+
+def test_ctrl_c_in_the_client_ends_every_process_of_the_gang(client: Application, state: Path) -> None:
+    client.tell("sleep here")
+    processes = sleeping(state)
+    client.process.send_signal(signal.SIGINT)
+
+    assert client.says("stopped", limit_s=LIMIT_S) == "by Ctrl-C"
+    assert_gone(processes, within_s=60)
+    eventually(lambda: not holds.held(state), limit_s=60)
 
 
 def test_a_killed_rank_is_tried_again_from_its_last_checkpoint(client: Application) -> None:
