@@ -42,9 +42,12 @@ def main(cache: Path, folder: Path) -> None:
     cluster.init(configuration)
     cluster.start()
     assert cluster.waitForNodeManagersToConnect(_NODE_LIMIT_MS)
-    file = jvm.java.io.FileOutputStream(f"{folder}/yarn-site.xml")
+    # The cluster's own threads look for this file, which is on their class path, at any time: never half of it.
+    draft = folder / "yarn-site.draft"
+    file = jvm.java.io.FileOutputStream(str(draft))
     cluster.getConfig().writeXml(file)
     file.close()
+    draft.rename(folder / "yarn-site.xml")
     print("ready", flush=True)
     sys.stdin.read()
     cluster.stop()
