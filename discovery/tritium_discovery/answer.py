@@ -15,7 +15,7 @@ from tritium_discovery.inventory import Seen
 from tritium_discovery.look import Discovery, understand
 from tritium_discovery.observation import Observation, Uuid
 from tritium_discovery.process import ProcessId, nearest_jvm
-from tritium_discovery.selection import choose, judge
+from tritium_discovery.selection import choose, idle_words, judge
 from tritium_discovery.settings import Settings
 from tritium_discovery.spark import Amount, command_line, find_amount, report
 from tritium_discovery.state import state_directory
@@ -44,6 +44,8 @@ def answer(environ: Mapping[str, str], asked: isolate.Asked) -> str:
         _say(f"these devices are emulated (TRITIUM_MACHINE={machine})")
     if observation.refused:
         _say(closed(observation.refused))
+    for words in idle_words(found.devices, settings):
+        _say(words)
     if owner is None:
         _say("no JVM above this process, so nothing is claimed: others may be told the same devices")
         devices = choose(

@@ -17,7 +17,7 @@ from tritium_discovery.doctor import examine
 from tritium_discovery.environment import closed, environment, warnings
 from tritium_discovery.errors import DiscoveryError, Refused, Unwritten
 from tritium_discovery.look import Discovery, look, published
-from tritium_discovery.selection import choose, judge
+from tritium_discovery.selection import choose, idle_words, judge
 from tritium_discovery.settings import Settings
 from tritium_discovery.spark import find_amount, resources_file
 from tritium_discovery.state import replace_file, state_directory
@@ -44,7 +44,21 @@ def main(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
+_EPILOG = """\b
+Settings are variables, since Spark passes a script no arguments; above all
+  TRITIUM_GPU_AMOUNT            how many devices to report, else as Spark says
+  TRITIUM_ALLOW, TRITIUM_DENY   only or never these devices
+  TRITIUM_TIMEOUT_S             seconds until a silent driver is an error
+  TRITIUM_DIR                   where claims and holds live
+  TRITIUM_MACHINE               an emulated machine, such as dgx-a100
+All of them, and the exit codes, are in discovery/README.md of the sources.
+"""
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True, epilog=_EPILOG
+)
+@click.version_option(package_name="tritium", message="%(prog)s %(version)s")
 @click.option("--resources-file", type=click.Path(path_type=Path), help="Write Spark's resourcesFile there.")
 @click.option(
     "--component",
@@ -122,6 +136,8 @@ def explain(output: str) -> None:
     found = look(settings)
     inventory = _public(found, output=output)
     verdicts = judge(found.devices, settings, claimed=_claimed(settings), held=_held(settings))
+    for words in idle_words(found.devices, settings):
+        _say(words)
     if output == "json":
         devices = [
             {"address": one.device.address, "uuid": one.device.uuid, "kept": one.kept, "reasons": one.reasons}
@@ -209,7 +225,10 @@ def _link(one: Uuid, other: Uuid, link: Link) -> dict[str, object]:
 @gpu_discover.command()
 @click.argument("addresses", nargs=-1, required=True, type=click.IntRange(min=0))
 def env(addresses: tuple[int, ...]) -> None:
-    """Print the environment under which a process sees these devices, by Spark address."""
+    """CUDA's variables for devices, by their Spark addresses.
+
+    Give the addresses one by one: gpu-discover env 0 1
+    """
     if len(set(addresses)) < len(addresses):
         raise click.UsageError("an address comes twice, and CUDA sees no device at all then")
     settings = _settings()
@@ -217,6 +236,9 @@ def env(addresses: tuple[int, ...]) -> None:
     devices = claims.resolve(addresses, directory=state_directory(settings), inventory=inventory)
     for warning in warnings(devices, device_order="PCI_BUS_ID"):
         _say(warning)
+    for device in devices:
+        if not device.healthy:
+            _say(f"device {device.address} ({device.uuid}): {'; '.join(device.troubles)}")
     for name, value in environment(devices).items():
         click.echo(f"{name}={value}")
 
@@ -236,10 +258,17 @@ def doctor(output: str) -> int:
 @gpu_discover.command("validate")
 @click.argument("script", type=click.Path(path_type=Path))
 @click.option(
-    "--amount", type=click.IntRange(min=1), default=1, show_default=True, help="What Spark would ask for."
+    "--amount",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="How many devices Spark would ask for.",
 )
 def validate_(script: Path, amount: int) -> None:
-    """Run any discovery script as Spark would, and say what Spark would do with its answer."""
+    """What Spark would do with a discovery script's answer.
+
+    Any script: it is run as Spark runs it, with a time limit.
+    """
     findings = validate.run(script, amount=amount, timeout_s=_settings().timeout_s)
     for finding in findings:
         click.echo(f"{'refused' if finding.fatal else 'taken, but'}: {finding.sentence}")

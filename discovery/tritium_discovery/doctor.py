@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +17,8 @@ from tritium_discovery.failure import LOST
 from tritium_discovery.look import Discovery, look
 from tritium_discovery.observation import Failed
 from tritium_discovery.process import nearest_jvm
-from tritium_discovery.settings import Settings
+from tritium_discovery.selection import idle_words
+from tritium_discovery.settings import VARIABLES, Settings
 from tritium_discovery.spark import command_line, find_amount, find_script
 from tritium_discovery.state import SHARED, state_directory
 from tritium_discovery.sysfs import NVIDIA, accelerators
@@ -38,14 +41,16 @@ class Check:
 
 def examine(environ: Mapping[str, str], cwd: Path) -> Iterator[Check]:
     """Look at everything, going on after what is broken."""
+    yield _ok("version", f"Tritium {metadata.version('tritium')}, Python {platform.python_version()}")
     try:
         settings = Settings.from_env(environ)
     except BadSetting as err:
         yield _bad("settings", err)
         return
+    yield _settings(environ)
     yield _emulation(settings)
     if settings.machine is None:
-        yield _permissions()
+        yield _permissions(Path("/dev"))
     yield from _directory(settings)
     yield from _driver(settings)
     if settings.machine is None:
@@ -65,19 +70,26 @@ def _bad(subject: str, err: DiscoveryError) -> Check:
     return Check(subject=subject, state="bad", sentence=str(err), exit_code=err.exit_code)
 
 
+def _settings(environ: Mapping[str, str]) -> Check:
+    """Those that are set, as a name with a slip in it has no effect and nobody else says so."""
+    given = [f"{name}={environ[name]}" for name in VARIABLES if name in environ]
+    if not given:
+        return _ok("settings", "none: everything is as by default")
+    return _ok("settings", ", ".join(given))
+
+
 def _emulation(settings: Settings) -> Check:
     if settings.machine is None:
         return _ok("emulation", "off: the driver is asked")
     return _note("emulation", f"on: machine {settings.machine}; unset TRITIUM_MACHINE to ask the driver")
 
 
-def _permissions() -> Check:
-    nodes = sorted(Path("/dev").glob("nvidia[0-9]*")) + [
-        path for path in [Path("/dev/nvidiactl")] if path.exists()
-    ]
-    if not nodes:
+def _permissions(dev: Path) -> Check:
+    cards = sorted(dev.glob("nvidia[0-9]*"))
+    nodes = cards + [path for path in [dev / "nvidiactl"] if path.exists()]
+    if not cards:  # nvidiactl alone says nothing: the library makes it when root asks, driver or not
         return _note(
-            "device nodes", "there is no /dev/nvidia*: no driver, or this container was given no GPU"
+            "device nodes", f"there is no {dev}/nvidia0: no driver, or this container was given no GPU"
         )
     refused = [str(node) for node in nodes if not os.access(node, os.R_OK | os.W_OK)]
     if refused:
@@ -120,6 +132,8 @@ def _driver(settings: Settings) -> Iterator[Check]:
         )
     if observation.refused:
         yield _note("permissions", closed(observation.refused))
+    for words in idle_words(seen.devices, settings):
+        yield _note("settings", words)
     yield from _devices(seen)
 
 
@@ -137,7 +151,10 @@ def _devices(seen: Discovery) -> Iterator[Check]:
         if not device.troubles:
             yield _ok(subject, f"{device.product} {device.uuid} on {device.pci_bus_id}")
         else:
-            yield Check(subject=subject, state="bad", sentence="; ".join(device.troubles), exit_code=17)
+            lost = device.product == "unknown"  # and then nothing else is known of it either
+            which = "" if lost else f" ({device.product} {device.uuid} on {device.pci_bus_id})"
+            sentence = f"{'; '.join(device.troubles)}{which}"
+            yield Check(subject=subject, state="bad", sentence=sentence, exit_code=17)
     failed = {
         str(reading)
         for card in seen.observation.cards

@@ -132,7 +132,10 @@ def load(name: str) -> Machine:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, OSError, ValueError, RecursionError) as err:
         raise BadMachine(f"machine file {path} cannot be read: {' '.join(str(err).split())}") from err
-    return parse(data, name=path.stem)
+    try:
+        return parse(data, name=path.stem)
+    except BadMachine as err:
+        raise BadMachine(f"machine file {path}: {err}") from err
 
 
 def parse(data: object, *, name: str) -> Machine:

@@ -11,7 +11,7 @@ from tritium_discovery.observation import Uuid
 from tritium_discovery.settings import Settings
 from tritium_discovery.sysfs import bus_id
 
-__all__ = ["Verdict", "choose", "judge"]
+__all__ = ["Verdict", "choose", "idle_words", "judge"]
 
 
 class Verdict(NamedTuple):
@@ -54,7 +54,7 @@ def _unwanted(device: Seen, settings: Settings) -> list[str]:
     """The filters that the device does not pass."""
     found = []
     if settings.product is not None and settings.product.lower() not in device.product.lower():
-        found.append(f"it is a {device.product}, {settings.product} wanted")
+        found.append(f"its product is {device.product}, {settings.product} wanted")
     if device.memory_mib < settings.min_memory_mib:
         found.append(f"it has {device.memory_mib} MiB of memory, {settings.min_memory_mib} wanted")
     if device.free_mib < settings.min_free_mib:
@@ -78,6 +78,14 @@ def _names(word: str, device: Seen) -> bool:
     return word in {device.uuid, device.parent} or bus_id(word) == device.pci_bus_id
 
 
+def idle_words(devices: Sequence[Seen], settings: Settings) -> Iterator[str]:
+    """What names nothing in TRITIUM_ALLOW and TRITIUM_DENY: a card that was replaced, or a slip."""
+    for variable, words in (("TRITIUM_ALLOW", settings.allow or ()), ("TRITIUM_DENY", settings.deny)):
+        for word in words:
+            if not any(_names(word, device) for device in devices):
+                yield f"{variable}: {word} names no device that is seen here"
+
+
 def choose(verdicts: Sequence[Verdict], amount: int | None, *, visible: str | None) -> tuple[Seen, ...]:
     """Exactly ``amount`` devices, lowest addresses first; all that may be used when it is ``None``.
 
@@ -93,8 +101,13 @@ def choose(verdicts: Sequence[Verdict], amount: int | None, *, visible: str | No
     wanted = max(1, len(kept)) if amount is None else amount
     if len(kept) < wanted:
         shown = "" if visible is None else f"the {len(verdicts)} that CUDA_VISIBLE_DEVICES={visible} shows"
+        said = (
+            "no device"
+            if amount is None
+            else f"{wanted} {'device' if wanted == 1 else 'devices'} wanted, {len(kept)}"
+        )
         raise NotEnough(
-            f"{wanted} devices wanted, {len(kept)} of {shown or len(verdicts)} may be used",
+            f"{said} of {shown or len(verdicts)} may be used",
             wanted=wanted,
             reasons=list(_against(verdicts)),
         )

@@ -10,10 +10,33 @@ from typing import Literal, NamedTuple, Self, TypeVar
 
 from tritium_discovery.errors import BadSetting
 
-__all__ = ["Limits", "Settings"]
+__all__ = ["VARIABLES", "Limits", "Settings"]
 
 _T = TypeVar("_T")
 _LONGEST_S = 1e9
+
+VARIABLES = (
+    "TRITIUM_MACHINE",
+    "TRITIUM_PROBE",
+    "TRITIUM_SYSFS",
+    "TRITIUM_GPU_AMOUNT",
+    "TRITIUM_TIMEOUT_S",
+    "TRITIUM_DIR",
+    "TRITIUM_PRODUCT",
+    "TRITIUM_MIN_MEMORY_MIB",
+    "TRITIUM_MIN_FREE_MIB",
+    "TRITIUM_MIN_CAPABILITY",
+    "TRITIUM_MIG_PROFILE",
+    "TRITIUM_ALLOW",
+    "TRITIUM_DENY",
+    "TRITIUM_TAKE_BUSY",
+    "TRITIUM_MAX_ECC_ERRORS",
+    "TRITIUM_MAX_TEMPERATURE_C",
+    "TRITIUM_QUARANTINE_S",
+    "CUDA_VISIBLE_DEVICES",
+    "CUDA_DEVICE_ORDER",
+)
+"""All that are read."""
 
 
 class Limits(NamedTuple):

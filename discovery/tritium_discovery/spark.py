@@ -166,4 +166,5 @@ def report(devices: Sequence[Seen], *, machine: str | None) -> str:
 def resources_file(devices: Sequence[Seen], *, component: str) -> str:
     """The content of ``spark.worker.resourcesFile`` (``ResourceAllocation``), which wins over the script."""
     name = {"componentName": component, "resourceName": "gpu"}
-    return json.dumps([{"id": name, "addresses": [str(device.address) for device in devices]}])
+    content = [{"id": name, "addresses": [str(device.address) for device in devices]}]
+    return f"{json.dumps(content)}\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from reprlib import repr as short
 from typing import Any, TypeVar
 
 from tritium_discovery.errors import BadMachine
@@ -17,7 +18,7 @@ class Typed:
 
     def __init__(self, data: object, *, at: str) -> None:
         if not isinstance(data, dict):
-            raise BadMachine(f"{at or 'the machine file'}: expected a mapping, got {data!r}")
+            raise BadMachine(f"{at}: expected a mapping, got {short(data)}".removeprefix(": "))
         self.data: dict[Any, Any] = data
         self.at = at
         self._seen: set[str] = set()
@@ -33,7 +34,7 @@ class Typed:
         if kind is str and type(found) in {int, float}:
             found = str(found)  # YAML reads 8.0 and 12.4 as numbers
         if type(found) is not kind:
-            raise BadMachine(f"{self._path(key)}: expected {kind.__name__}, got {found!r}")
+            raise BadMachine(f"{self._path(key)}: expected {kind.__name__}, got {short(found)}")
         return found
 
     def count(self, key: str, default: int, *, most: int) -> int:

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import time
+from importlib import metadata
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,7 @@ from machines import NAMES, written
 from rigs.commands import GOLDEN, compare, plain, run, unnamed
 from rigs.jvm import COMMAND, FakeJvm, clean_environment
 from rigs.processes import eventually
+from tritium_discovery.doctor import _permissions
 from tritium_discovery.errors import DiscoveryError
 
 pytestmark = pytest.mark.process
@@ -142,6 +144,62 @@ def test_doctor_finds_what_is_wrong_and_where(
 
     assert answer.exit_code == exit_code
     assert words in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("nodes", "state", "words"),
+    [
+        ([], "note", "there is no DEV/nvidia0: no driver, or this container was given no GPU"),
+        (["nvidiactl"], "note", "there is no DEV/nvidia0: no driver, or this container was given no GPU"),
+        (["nvidia3", "nvidiactl"], "ok", "2 may be opened"),
+    ],
+)
+def test_doctor_looks_for_the_nodes_of_cards(
+    nodes: list[str], state: str, words: str, tmp_path: Path
+) -> None:
+    for node in nodes:
+        (tmp_path / node).touch()
+
+    found = _permissions(tmp_path)
+
+    assert (found.state, found.sentence.replace(str(tmp_path), "DEV")) == (state, words)
+
+
+def test_doctor_names_the_card_that_is_ill_and_what_is_set(tmp_path: Path) -> None:
+    said = run(
+        tmp_path, "doctor", machine="ill-cards", TRITIUM_DENY="GPU-gone", CUDA_VISIBLE_DEVICES="0,1"
+    ).stdout
+
+    assert (
+        "reset it (NVIDIA A100-SXM4-80GB GPU-a449093c-7472-4974-8975-000000000001 on 00000000:0F:00.0)"
+        in said
+    )
+    assert "TRITIUM_DENY=GPU-gone, CUDA_VISIBLE_DEVICES=0,1" in said
+    assert "note  settings          TRITIUM_DENY: GPU-gone names no device that is seen here" in said
+
+
+def test_whoever_gives_out_devices_is_told_of_words_that_name_none(tmp_path: Path) -> None:
+    for arguments in ((), ("explain",)):
+        said = run(tmp_path, *arguments, TRITIUM_DENY="GPU-gone").stderr
+
+        assert "gpu-discover: TRITIUM_DENY: GPU-gone names no device that is seen here\n" in said
+
+
+def test_env_warns_of_an_ill_device(tmp_path: Path) -> None:
+    said = run(tmp_path, "env", "0", "1", machine="ill-cards").stderr
+
+    assert said == (
+        "gpu-discover: device 1 (GPU-a449093c-7472-4974-8975-000000000001): "
+        "3 uncorrected ECC errors since the last reset, 0 allowed: reset it\n"
+    )
+
+
+def test_help_and_version_say_what_support_asks_for(tmp_path: Path) -> None:
+    said = run(tmp_path, "--help").stdout
+
+    assert "TRITIUM_GPU_AMOUNT" in said
+    assert "..." not in said.partition("Commands:")[2]  # no command's line is cut
+    assert run(tmp_path, "--version").stdout == f"gpu-discover {metadata.version('tritium')}\n"
 
 
 def test_a_command_that_fails_says_one_sentence_and_no_traceback(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_an_unknown_machine_is_answered_with_those_there_are() -> None:
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        ([], "the machine file: expected a mapping, got []"),
+        ([], "expected a mapping, got []"),
         ({"cards": [{"produkt": "T4"}]}, "cards[0].produkt: unknown key; known are "),
         ({"cards": [{"memory_mib": "much"}]}, "cards[0].memory_mib: expected int, got 'much'"),
         ({"cards": [{}], "order": [1]}, "machine m: order: expected each of the 1 cards once, got [1]"),
@@ -100,6 +100,18 @@ def test_no_text_makes_loading_fail_in_another_way(
         load(str(path))
     except BadMachine as err:
         assert "\n" not in str(err)  # noqa: PT017 - either outcome is right, and nothing else is
+
+
+def test_of_a_file_that_is_no_machine_its_name_is_said_and_not_its_content(tmp_path: Path) -> None:
+    file = tmp_path / "passwords.yaml"
+    file.write_text("root:x:0:0:root:/root:/bin/bash\n" * 20, encoding="utf-8")
+
+    with pytest.raises(
+        BadMachine, match=r"machine file .*passwords\.yaml: expected a mapping, got 'root"
+    ) as caught:
+        load(str(file))
+
+    assert len(str(caught.value)) < 250
 
 
 def test_a_directory_is_no_machine_file(tmp_path: Path) -> None:

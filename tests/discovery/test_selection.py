@@ -14,7 +14,7 @@ from tritium_discovery.emulate import observe
 from tritium_discovery.inventory import Seen, seen
 from tritium_discovery.machine import Machine
 from tritium_discovery.observation import Memory
-from tritium_discovery.selection import choose, judge
+from tritium_discovery.selection import choose, idle_words, judge
 
 
 def inventory(model: Machine) -> tuple[Seen, ...]:
@@ -39,7 +39,7 @@ def left_out(environ: dict[str, str], **first: Any) -> str:
 @pytest.mark.parametrize(
     ("environ", "first", "reason"),
     [
-        ({"TRITIUM_PRODUCT": "a100"}, {"product": "Tesla T4"}, "it is a Tesla T4, a100 wanted"),
+        ({"TRITIUM_PRODUCT": "a100"}, {"product": "Tesla T4"}, "its product is Tesla T4, a100 wanted"),
         ({"TRITIUM_MIN_MEMORY_MIB": "40000"}, {"memory_mib": 1}, "it has 1 MiB of memory, 40000 wanted"),
         (
             {"TRITIUM_MIN_FREE_MIB": "40000"},
@@ -104,7 +104,7 @@ def test_devices_that_share_a_fate_share_a_clause_and_hidden_ones_are_mentioned(
 
     assert str(caught.value) == (
         "9 devices wanted, 0 of the 8 that CUDA_VISIBLE_DEVICES=0,1,2,3,4,5,6,7 shows may be used: "
-        "devices 0, 1, 2, 3, 4, 5, 6, 7: it is a NVIDIA A100-SXM4-40GB, T4 wanted"
+        "devices 0, 1, 2, 3, 4, 5, 6, 7: its product is NVIDIA A100-SXM4-40GB, T4 wanted"
     )
 
 
@@ -112,8 +112,22 @@ def test_no_amount_is_all_that_may_be_used_but_never_none() -> None:
     verdicts = judge(inventory(machine("lost-gpu")), Settings(), claimed={}, held={})
 
     assert [device.address for device in choose(verdicts, None, visible=None)] == [0, 1, 3]
-    with pytest.raises(NotEnough):
+    with pytest.raises(NotEnough, match=r"^no device of 8 may be used: devices 0, 1, 2, 3, 4, 5, 6, 7: its"):
         choose(judge(DGX, Settings(product="T4"), claimed={}, held={}), None, visible=None)
+
+
+def test_one_device_is_one_device() -> None:
+    with pytest.raises(NotEnough, match=r"^1 device wanted, 0 of 8 may be used: "):
+        choose(judge(DGX, Settings(product="T4"), claimed={}, held={}), 1, visible=None)
+
+
+def test_a_word_that_names_no_device_is_told() -> None:
+    settings = Settings(allow=(DGX[0].uuid, "0000:07:00.0", "8"), deny=("GPU-gone", "1"))
+
+    assert list(idle_words(DGX, settings)) == [
+        "TRITIUM_ALLOW: 8 names no device that is seen here",
+        "TRITIUM_DENY: GPU-gone names no device that is seen here",
+    ]
 
 
 @given(st.sets(st.sampled_from([device.uuid for device in DGX])), st.integers(0, 9))

@@ -38,6 +38,7 @@ def plain(answer: Answer, directory: Path) -> str:
     """The whole answer without what differs between hosts."""
     text = f"{answer.stdout}--- stderr\n{answer.stderr}--- exit code {answer.exit_code}\n"
     text = text.replace(str(directory), "DIR").replace(f"user {os.getuid()} ", "user UID ")
+    text = re.sub(r"Tritium [0-9.]+, Python [0-9.]+", "Tritium VERSION, Python VERSION", text)
     text = re.sub(re.escape(socket.gethostname()) + "/[0-9a-f]{8}", "HOST", text)
     return text.replace(str(COMMAND), "SCRIPT")
 

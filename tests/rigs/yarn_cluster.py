@@ -42,7 +42,7 @@ def main(cache: Path, folder: Path) -> None:
     cluster.init(configuration)
     cluster.start()
     assert cluster.waitForNodeManagersToConnect(_NODE_LIMIT_MS)
-    # The cluster's own threads look for this file, which is on their class path, at any time: never half of it.
+    # The cluster's threads may look for this file at any time, on their class path: never half of it.
     draft = folder / "yarn-site.draft"
     file = jvm.java.io.FileOutputStream(str(draft))
     cluster.getConfig().writeXml(file)
