@@ -194,6 +194,26 @@ def infer() -> list[tuple[int, str]]:
         return sorted((row.id, row.uuid) for row in frame.collect())
 
 
+def counted() -> int:
+    """Predict 640 rows in 8 tasks with a model whose loads leave a file each, named by device and process."""
+    folder = Path(os.environ["TRITIUM_DIR"]) / "loads"
+
+    def load(device: Any) -> Any:
+        import os
+        import time
+
+        (folder / f"{device.uuid} {os.getpid()}").touch()
+
+        def predict(rows: Any) -> Any:
+            time.sleep(0.2)
+            return rows["id"] * 2.0
+
+        return predict
+
+    frame = tritium.predict(spark.range(0, 640, 1, 8), model=load, batch_size=8)
+    return len({row.prediction for row in frame.collect()})
+
+
 def bad_model() -> None:
     def load(device: Any) -> Any:
         raise OSError(f"no weights for {device.product}")
@@ -230,6 +250,7 @@ WORDS: dict[str, Callable[[], Any]] = {
         cancel,
         resume,
         infer,
+        counted,
         bad_model,
         own_task,
     )

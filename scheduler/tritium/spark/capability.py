@@ -25,6 +25,12 @@ class Capability:
 CAPABILITIES = (
     Capability(what="`tritium.Gang(...).run`", classic="yes", connect="yes"),
     Capability(what="`tritium.predict`", classic="yes", connect="yes"),
+    Capability(what="`tritium.stream`", classic="yes", connect="yes"),
+    Capability(
+        what="who shares a loaded model, per device",
+        classic="all queries of the application",
+        connect="all sessions of one user with the same code; another user has their own",
+    ),
     Capability(
         what="`tritium.devices` in a task",
         classic="yes",
