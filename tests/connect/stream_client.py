@@ -34,23 +34,25 @@ def main(servers: str, topic: str, folder: Path) -> dict[str, Any]:
 
         return predict
 
-    def drained(name: str, sink: Sink, model: Any) -> Any:
+    def drained(name: str, sink: Sink, model: Any, dead_letters: Sink | None = None) -> Any:
         with tritium.stream(
             source,
             model=model,
             sink=sink,
             checkpoint=folder / f"checkpoint-{name}",
             decode=Json(schema="n long not null"),
+            dead_letters=dead_letters,
             every_s=None,
         ) as stream:
             stream.wait(_LIMIT_S)
             return stream.progress()
 
-    found: dict[str, Any] = {}
-    for name, sink in {
+    sinks: dict[str, Delta | Parquet] = {
         "parquet": Parquet(path=str(folder / "p")),
         "delta": Delta(path=str(folder / "d")),
-    }.items():
+    }
+    found: dict[str, Any] = {}
+    for name, sink in sinks.items():
         progress = drained(name, sink, load)
         rows = spark.read.format(name).load(sink.path).collect()
         found[name] = {
@@ -58,6 +60,9 @@ def main(servers: str, topic: str, folder: Path) -> dict[str, Any]:
             "errors": [row.error.message for row in rows if row.error is not None],
             "batches": progress.batch + 1,
         }
+    both = Delta(path=str(folder / "rows")), Delta(path=str(folder / "dead"))
+    drained("both", both[0], load, both[1])
+    found["both"] = [spark.read.format("delta").load(sink.path).count() for sink in both]
     try:
         drained("fails", Parquet(path=str(folder / "f")), fails)
     except TritiumError as err:

@@ -87,6 +87,7 @@ def test_a_stream_from_kafka_goes_through_a_model_into_tables(server: ConnectSer
         assert found[name]["answers"] == [2.0 * n for n in range(50)]
         assert found[name]["errors"] == ["the value is no JSON object of the schema"]
         assert found[name]["batches"] == 3
+    assert found["both"] == [50, 1], "and what failed to a table of its own"
     kind, sentence = found["failed"]
     assert kind == "ModelFailed"
     assert "predict failed: ValueError: no such number" in sentence

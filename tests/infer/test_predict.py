@@ -424,3 +424,17 @@ def test_what_cannot_be_padded_is_refused(spark: SparkSession) -> None:
         "predict: pad: an Arrow batch has lists of different lengths as they are",
         "predict: buckets: expected ascending integers >= 1, got (8, 4)",
     ]
+
+
+def test_rows_that_have_an_error_already_go_to_no_model_and_keep_it(spark: SparkSession) -> None:
+    rows = spark.range(0, 10, 1, 1).selectExpr(
+        "id",
+        "if(id in (0, 7), named_struct('step', 'decode', 'type', 'Bad', 'message', 'odd'), null) as error",
+    )
+
+    out = tritium.predict(rows, model=double, batch_size=4)
+
+    assert out.columns == ["id", "prediction", "error"]
+    got = out.collect()
+    assert [row.prediction for row in got] == [None if n in (0, 7) else 2.0 * n for n in range(10)]
+    assert {row.id: row.error.message for row in got if row.error} == dict.fromkeys((0, 7), "odd")

@@ -74,9 +74,9 @@ def test_a_preprocess_that_loses_rows_is_a_mistake_of_the_program(*, quarantine:
 
 
 def extended(found: Fed, answer: Answer | None, *, quarantine: bool = True, kind: Any = None) -> list[Any]:
-    extend = Extend(
-        tuple(found.batch.schema.names), (("y", kind or pa.int8()),), ERROR if quarantine else None
-    )
+    output = (("y", kind or pa.int8()),)
+    error = ERROR if quarantine else None
+    extend = Extend(tuple(found.batch.schema.names), output, error, quarantine=quarantine)
     rows: list[Any] = extend.extended(Answered(fed=found, answer=answer, said=None, waited_s=0)).to_pylist()
     return rows
 
@@ -157,3 +157,27 @@ def test_preprocess_may_return_tensors() -> None:
 
     assert isinstance(found.columns["t"], np.ndarray)
     assert found.columns["t"].tolist() == [[1], [2]]
+
+
+def test_rows_that_failed_before_go_to_no_model_and_keep_their_error() -> None:
+    errors = [None, {"step": "decode", "type": "BadValue", "message": "no JSON"}, None]
+    batch = {"x": [1.0, None, -4.0], "error": pa.array(errors, ERROR[1])}
+
+    found = fed(batch, columns=("x",), failed="error", preprocess=picky)
+
+    assert found.columns["root"].tolist() == [1]
+    assert [(bad.row, bad.step, bad.message) for bad in found.bad] == [
+        (1, "decode", "no JSON"),
+        (2, "preprocess", "negative"),
+    ]
+    with pytest.raises(Failure, match="preprocess failed: ArithmeticError: negative"):
+        fed(batch, columns=("x",), failed="error", preprocess=picky, quarantine=False)
+
+
+def test_a_batch_of_which_every_row_failed_before_goes_to_no_model() -> None:
+    errors = [{"step": "decode", "type": "BadValue", "message": "no JSON"}] * 2
+
+    found = fed({"b": [b"x", None], "error": pa.array(errors, ERROR[1])}, columns=("b",), failed="error")
+
+    assert found.columns is None
+    assert [bad.row for bad in found.bad] == [0, 1]

@@ -94,11 +94,20 @@ class Standalone:
         self.url = self._started("master", *words).said(r"Starting Spark master at (spark://\S+)")[1]
 
     def worker(
-        self, name: str, *, conf: Mapping[str, str], environ: Mapping[str, str], cores: int = 8
+        self,
+        name: str,
+        *,
+        conf: Mapping[str, str],
+        environ: Mapping[str, str],
+        cores: int = 8,
+        host: str = "127.0.0.1",
     ) -> Daemon:
-        """Start a Worker; `Daemon.said` ``Successfully registered`` when it is there."""
+        """Start a Worker; `Daemon.said` ``Successfully registered`` when it is there.
+
+        Any ``127.0.0.N`` is a host of its own for Spark.
+        """
         options = " ".join(f"-D{key}={value}" for key, value in conf.items())
-        words = ("--host", "127.0.0.1", "--webui-port", "0", "--work-dir", str(self.directory / name))
+        words = ("--host", host, "--webui-port", "0", "--work-dir", str(self.directory / name))
         return self._started(
             name,
             *("org.apache.spark.deploy.worker.Worker", *words, "-c", str(cores), "-m", "2g", self.url),

@@ -9,7 +9,7 @@ from tritium.columns import to_arrow
 from tritium.infer.failure import Failure
 from tritium.infer.feeder import Answered
 from tritium.infer.forms import cut
-from tritium.infer.parts import Bad, Sizes, Trust, in_parts, rows_left
+from tritium.infer.parts import Bad, Sizes, Trust, in_parts, placed, rows_left
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,9 +28,11 @@ class Extend:
         kept: tuple[str, ...],
         output: tuple[tuple[str, pa.DataType], ...],
         error: tuple[str, pa.DataType] | None,
+        *,
+        quarantine: bool,
     ) -> None:
         self._kept, self._output, self._error = kept, output, error
-        self._trust = Trust() if error is not None else None
+        self._trust = Trust() if quarantine else None
 
     def extended(self, answered: Answered) -> pa.RecordBatch:
         """Return the batch with the new columns behind its own.
@@ -45,10 +47,10 @@ class Extend:
         bad = [*fed.bad]
         columns: list[pa.Array] = [pa.nulls(0, kind) for _, kind in self._output]
         if answered.answer is not None:
-            bad += [_at(left, one) for one in answered.answer.bad]
+            bad += placed(answered.answer.bad, left)
             left = rows_left(batch.num_rows, bad)
             columns, unfit = self._encoded(answered.answer.values, len(left))
-            bad += [_at(left, one) for one in unfit]
+            bad += placed(unfit, left)
         if bad:
             columns = _spread(columns, rows_left(batch.num_rows, bad), batch.num_rows)
         if self._error is not None:
@@ -74,11 +76,6 @@ class Extend:
             return parts[0].value, bad
         merged = zip(*(part.value for part in parts), strict=True)
         return [pa.concat_arrays(list(pieces)) for pieces in merged], bad
-
-
-def _at(left: Sequence[int], one: Bad) -> Bad:
-    """Give a row, which was numbered among those that were left, its place in the batch."""
-    return Bad(row=left[one.row], step=one.step, kind=one.kind, message=one.message)
 
 
 def _spread(columns: Sequence[pa.Array], rows: Sequence[int], total: int) -> list[pa.Array]:

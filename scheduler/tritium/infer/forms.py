@@ -67,7 +67,7 @@ def cut(columns: Any, rows: slice) -> Any:
 def copied(columns: Any) -> Any:
     """Keep rows longer than the memory that they came in."""
     if not isinstance(columns, Mapping):
-        return columns.take(list(range(columns.num_rows)))
+        return columns.take(np.arange(columns.num_rows))
     return {name: values.copy() for name, values in columns.items()}
 
 

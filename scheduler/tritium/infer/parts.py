@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from tritium.infer.failure import Failure
 
-__all__ = ["Bad", "Part", "Sizes", "Trust", "in_parts", "out_of_memory", "rows_left"]
+__all__ = ["Bad", "Part", "Sizes", "Trust", "in_parts", "out_of_memory", "placed", "rows_left"]
 
 _T = TypeVar("_T")
 _HOPELESS = 32
@@ -187,3 +187,12 @@ def rows_left(rows: int, bad: Sequence[Bad]) -> list[int]:
     """
     lost = {one.row for one in bad}
     return [row for row in range(rows) if row not in lost]
+
+
+def placed(bad: Sequence[Bad], left: Sequence[int]) -> list[Bad]:
+    """Give rows, which were numbered among those that were left, their places in the batch.
+
+    >>> [one.row for one in placed([Bad(row=1, step="predict", kind="ValueError", message="")], [0, 2, 5])]
+    [2]
+    """
+    return [replace(one, row=left[one.row]) for one in bad]

@@ -86,7 +86,8 @@ def predict(
             The arrays that it returns may be tensors; the model gets what ``batches`` says.
         on_error: ``quarantine`` finds the rows of a failing batch that are to blame; they get nulls, and
             what went wrong in one more column. A model that fails on everything fails the job anyhow.
-        error: the name of that column, of type ``struct<step,type,message>``.
+        error: the name of that column, of type ``struct<step,type,message>``. If ``df`` has such a column,
+            rows that have an error in it already go to no model: they get nulls, and keep their error.
         ahead: batches per task that may be on their way to the model and back.
         min_memory_mib: memory that a device must have.
         product: part of the product name that a device must carry, e.g. ``A100``.
@@ -104,12 +105,16 @@ def predict(
     from pyspark.cloudpickle import dumps
     from pyspark.sql.types import StructField, StructType
 
-    names = tuple(df.columns if input is None else input)
-    kept = tuple(df.columns if keep is None else keep)
+    errors = StructField(error, StructType.fromDDL(ERROR))
+    failed = (
+        error in df.columns and df.schema[error].dataType.simpleString() == errors.dataType.simpleString()
+    )
+    own = [name for name in df.columns if name != error or not failed]
+    names = tuple(own if input is None else input)
+    kept = tuple(own if keep is None else keep)
     added, problems = _fields(output)
     quarantine = on_error == "quarantine"
-    failing = [StructField(error, StructType.fromDDL(ERROR))] if quarantine else []
-    new = StructType([*added.fields, *failing])
+    new = StructType([*added.fields, *([errors] if quarantine or failed else [])])
     problems += _problems(df, {"input": names, "keep": kept}, new)
     problems += _below({"batch_size": (batch_size, 1), "ahead": (ahead, 1), "gpu": (gpu, 0)})
     problems += _choices(on_error, batches, policy)
@@ -132,7 +137,9 @@ def predict(
         input=names,
         kept=kept,
         output=typed[: len(added.fields)],
-        error=typed[-1] if quarantine else None,
+        error=typed[-1] if quarantine or failed else None,
+        failed=error if failed else None,
+        quarantine=quarantine,
         form=batches,
         padding=Padding(fill=dict(pad), buckets=tuple(buckets)) if pad else None,
         batch_size=batch_size,
@@ -145,7 +152,8 @@ def predict(
         path=None if isinstance(model_path, Path) else model_path,
     )
     schema = StructType([*(df.schema[name] for name in kept), *new.fields])
-    rows = df if keep is None else df.select([_quoted(name) for name in dict.fromkeys((*kept, *names))])
+    needed = dict.fromkeys((*kept, *names, *([error] if failed else [])))
+    rows = df if keep is None else df.select([_quoted(name) for name in needed])
     how = reading(rows) if splits else BySpark(why="splits=False")
     profile = feeder_profile(df.sparkSession) if gpu else None
     return map_rows(rows, task, schema, reading=how, profile=profile)

@@ -14,7 +14,7 @@ from tritium.infer.buckets import Padding
 from tritium.infer.failure import Failure
 from tritium.infer.feeder import Fed
 from tritium.infer.forms import Form, cut, plain
-from tritium.infer.parts import Bad, Part, Sizes, Trust, in_parts, rows_left
+from tritium.infer.parts import Bad, Part, Sizes, Trust, in_parts, placed, rows_left
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,9 +35,10 @@ class Prepare:
         quarantine: bool,
         form: Form = "numpy",
         padding: Padding | None = None,
+        failed: str | None = None,
     ) -> None:
         self._input, self._preprocess, self._form = columns, preprocess, form
-        self._padding = padding
+        self._padding, self._failed = padding, failed
         self._sizes = Sizes()
         self._trusts = {step: Trust() for step in _BLAME} if quarantine else {}
         self._shapes: dict[str, tuple[int, ...]] = {}
@@ -58,8 +59,11 @@ class Prepare:
                 return
             yield self._fed(batch)
 
-    def _fed(self, batch: pa.RecordBatch) -> Fed:
+    def _fed(self, whole: pa.RecordBatch) -> Fed:
         began = time.monotonic()
+        bad = _known(whole.column(self._failed)) if self._failed is not None else []
+        left = rows_left(whole.num_rows, bad)
+        batch = whole.take(np.array(left, int)) if bad else whole
         widths = self._padding.widths(batch) if self._padding is not None else {}
 
         def decode(begin: int, end: int) -> Any:
@@ -68,17 +72,18 @@ class Prepare:
         def preprocess(begin: int, end: int) -> Any:
             return self._preprocessed(columns, begin, end)
 
-        columns, bad = self._step("decode", decode, batch.num_rows)
+        columns, more = self._step("decode", decode, batch.num_rows)
+        bad += placed(more, left)
         decoded = time.monotonic()
         self.decode_s += decoded - began
         if self._preprocess is not None and columns is not None:
-            left = rows_left(batch.num_rows, bad)
+            left = rows_left(whole.num_rows, bad)
             columns, more = self._step("preprocess", preprocess, len(left))
-            bad += [Bad(row=left[one.row], step=one.step, kind=one.kind, message=one.message) for one in more]
+            bad += placed(more, left)
             self.preprocess_s += time.monotonic() - decoded
-        rows = batch.num_rows - len(bad)
+        rows = whole.num_rows - len(bad)
         return Fed(
-            batch=batch,
+            batch=whole,
             columns=columns if rows else None,
             rows=rows,
             bad=tuple(sorted(bad, key=lambda one: one.row)),
@@ -125,6 +130,17 @@ class Prepare:
             if length != end - begin:
                 raise _unfit(f"{name}: {length} rows of {end - begin}")
         return made
+
+
+def _known(errors: pa.StructArray) -> list[Bad]:
+    """Take in what was wrong with rows before they came here."""
+    if errors.null_count == len(errors):
+        return []
+    return [
+        Bad(row=row, step=error["step"], kind=error["type"], message=error["message"])
+        for row, error in enumerate(errors.to_pylist())
+        if error is not None
+    ]
 
 
 def _rows(made: Any) -> int:

@@ -47,7 +47,11 @@ class InferenceTask:
     """Columns that stay."""
     output: tuple[tuple[str, pa.DataType], ...]
     error: tuple[str, pa.DataType] | None
-    """The column for what was wrong with a row, where bad rows are put up with."""
+    """The column for what was wrong with a row."""
+    failed: str | None
+    """The same column of the rows, where some failed before: they go on as they are."""
+    quarantine: bool
+    """Whether rows that fail here are put up with."""
     form: Form
     """What the model gets, and ``preprocess``."""
     padding: Padding | None
@@ -72,9 +76,10 @@ class InferenceTask:
         prepare = Prepare(
             columns=self.input,
             preprocess=self.preprocess,
-            quarantine=self.error is not None,
+            quarantine=self.quarantine,
             form=self.form,
             padding=self.padding,
+            failed=self.failed,
         )
         clock = Clock(number=context.partitionId())
         windows = self._windows()
@@ -88,7 +93,7 @@ class InferenceTask:
         lodging = self._lodging(context)
         feeder = Feeder(lambda: lodging.owner(wait_s=self.wait_s, what=what), ahead=self.ahead)
         clock.start(feeder)
-        extend = Extend(self.kept, self.output, self.error)
+        extend = Extend(self.kept, self.output, self.error, quarantine=self.quarantine)
         answers = feeder.answers(prepare.feed(_all(first, rebatched)))
         extended = (clock.encoding(extend, answered) for answered in answers)
         try:
@@ -122,7 +127,7 @@ class InferenceTask:
             devices=(),
             load=load,
             output=tuple(name for name, _ in self.output),
-            quarantine=self.error is not None,
+            quarantine=self.quarantine,
             form=self.form,
             keep_s=self.keep_s,
         )

@@ -189,6 +189,8 @@ class _Expression:
             kept=(),
             output=self.output,
             error=None,
+            failed=None,
+            quarantine=False,
             form="numpy",
             padding=None,
             batch_size=self.batch_size,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -15,29 +14,19 @@ from tritium.infer import failures, predict
 from tritium.streams.decode import ERROR, decoded, inputs
 from tritium.streams.ends import Bytes, Decode, KafkaSource, Sink
 from tritium.streams.load import Tensors, checked
+from tritium.streams.progress import Progress, behind
 from tritium.streams.read import rows_of
 from tritium.streams.versions import Versions
-from tritium.streams.write import writer
+from tritium.streams.write import Both, refuse, writer
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
 
-__all__ = ["Progress", "Stream", "stream"]
+__all__ = ["Stream", "stream"]
 
 _LOOK_S = 1.0
 _POLL_S = 0.1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """What the last micro-batch did."""
-
-    batch: int
-    rows: int
-    rows_per_s: float
-    behind: int | None
-    """Messages beyond this batch when it was planned; ``None`` if the source cannot say."""
 
 
 def stream(
@@ -57,8 +46,8 @@ def stream(
     """Start a stream of predictions; killed, it goes on from ``checkpoint`` when it is started again.
 
     How often a row may then be in a sink: `guarantee`. A message that does not decode goes on without a
-    prediction and with its ``error``, or to ``dead_letters`` alone. With ``on_error="quarantine"`` so do, in
-    the sink, those that the model fails on.
+    prediction and with its ``error``, or to ``dead_letters`` alone. With ``on_error="quarantine"`` so do
+    those that the model fails on.
 
     Args:
         source: a topic, or a streaming DataFrame.
@@ -66,7 +55,8 @@ def stream(
         sink: where rows go.
         checkpoint: a folder that driver and executors share.
         decode: what is in the messages; ``None``: the model gets the rows as they are.
-        dead_letters: another sink, for messages that do not decode.
+        dead_letters: another sink, for messages with an error. Each micro-batch is predicted once and
+            written to both sinks.
         versions: the model may change: each micro-batch is predicted by one version, and again by it if
             it is repeated.
         check: called with a new version's path before it serves; raises or returns ``False`` to reject it.
@@ -89,24 +79,20 @@ def stream(
         options["preprocess"] = Tensors(decode=decode, then=options.get("preprocess"))
     if versions is not None:
         options["model_path"] = versions.path_of_batch
-    found = decoded(rows, decode)
     names = inputs(decode, rows.columns)
-    bad = found.where(f"{ERROR} is not null")
-    good = predict(
-        found.where(f"{ERROR} is null").drop(ERROR), model=model, input=names, output=output, **options
-    )
-    if dead_letters is not None:
-        frames = {"rows": (good, sink), "dead": (bad, dead_letters)}
+    frame = predict(decoded(rows, decode), model=model, input=names, output=output, **options)
+    refuse(frame, sink, dead_letters)
+    others = {*rows.columns, *names, ERROR}
+    answers = tuple(name for name in frame.columns if name not in others)
+    folder = checkpoint / "rows"
+    if dead_letters is None:
+        writing = writer(frame, sink, answers=answers)
     else:
-        frames = {"rows": (good.unionByName(bad, allowMissingColumns=True), sink)}
-    answers = tuple(name for name in good.columns if name not in rows.columns and name not in names)
-    writers = [
-        writer(frame, end, answers=answers if name == "rows" else None)
-        .option("checkpointLocation", str(checkpoint / name))
-        .trigger(**({"availableNow": True} if every_s is None else {"processingTime": f"{every_s} seconds"}))
-        for name, (frame, end) in frames.items()
-    ]
-    return Stream(_started(writers), watch)
+        both = Both(rows=sink, dead=dead_letters, answers=answers, checkpoint=folder)
+        writing = frame.writeStream.foreachBatch(both)
+    when = {"availableNow": True} if every_s is None else {"processingTime": f"{every_s} seconds"}
+    query = writing.option("checkpointLocation", str(folder)).trigger(**when).start()
+    return Stream(query, watch)
 
 
 def _watch(spark: SparkSession, versions: Versions, check: Callable[[Path], object] | None) -> _Watch:
@@ -115,24 +101,11 @@ def _watch(spark: SparkSession, versions: Versions, check: Callable[[Path], obje
     return watch
 
 
-def _started(writers: Sequence[Any]) -> list[StreamingQuery]:
-    """Start all or none."""
-    queries: list[StreamingQuery] = []
-    try:
-        for writer in writers:
-            queries.append(writer.start())  # noqa: PERF401  those before a failing one must be known
-    except Exception:
-        for query in queries:
-            query.stop()
-        raise
-    return queries
-
-
 class Stream:
     """A stream at work; leaving its block stops it."""
 
-    def __init__(self, queries: list[StreamingQuery], watch: _Watch | None) -> None:
-        self._queries = queries
+    def __init__(self, query: StreamingQuery, watch: _Watch | None) -> None:
+        self._query = query
         self._watch = watch
         if watch is not None:
             watch.start()
@@ -152,16 +125,19 @@ class Stream:
 
     def progress(self) -> Progress | None:
         """Say what the last micro-batch did; ``None`` before the first."""
-        last = self._queries[0].lastProgress
+        last = self._query.lastProgress
         if last is None:
             return None
-        behind = [_behind(source.metrics) for source in last.sources]
-        known = [number for number in behind if number is not None]
+        waiting = [
+            behind(end=source.endOffset, latest=source.latestOffset, rows=int(source.numInputRows))
+            for source in last.sources
+        ]
+        known = [number for number in waiting if number is not None]
         return Progress(
             batch=int(last.batchId),
             rows=int(last.numInputRows),
             rows_per_s=float(last.processedRowsPerSecond or 0.0),
-            behind=max(known) if known else None,
+            behind=sum(known) if known else None,
         )
 
     def wait(self, limit_s: float | None = None) -> None:
@@ -173,7 +149,7 @@ class Stream:
         """
         give_up_at = None if limit_s is None else time.monotonic() + limit_s
         with failures():
-            while [query for query in self._queries if not _ended(query)]:
+            while not _ended(self._query):
                 if give_up_at is not None and time.monotonic() > give_up_at:
                     raise TooSlow(f"the stream has not ended within {limit_s} s")
 
@@ -181,8 +157,7 @@ class Stream:
         """Stop it; a micro-batch at work is given up, and done again by whoever starts the stream again."""
         if self._watch is not None:
             self._watch.stop()
-        for query in self._queries:
-            query.stop()
+        self._query.stop()
 
 
 def _ended(query: StreamingQuery) -> bool:
@@ -227,8 +202,3 @@ class _Watch(threading.Thread):
 
 def _no_check(_: Path) -> None:
     """Let every version pass."""
-
-
-def _behind(metrics: Mapping[str, str] | None) -> int | None:
-    text = (metrics or {}).get("maxOffsetsBehindLatest")
-    return int(text) if text is not None else None
