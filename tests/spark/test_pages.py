@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from spark.short_ways import short_ways
 from tritium.spark import splits_read
 from tritium.spark.pages import Chunk, Unlike, equal_lists
 from tritium.spark.splits import Column, Piece
@@ -25,8 +26,8 @@ def written(path: Path, column: pa.Array, **options: Any) -> pa.Table:
     return table
 
 
-def tensors(rows: int, width: int, kind: Any = KINDS[0]) -> pa.Array:
-    values = np.random.default_rng(rows + width).integers(0, 1 << 30, rows * width)
+def tensors(rows: int, width: int, kind: Any = KINDS[0], different: int = 1 << 30) -> pa.Array:
+    values = np.random.default_rng(rows + width).integers(0, different, rows * width)
     column = pa.array(values.astype(kind.to_pandas_dtype()))
     return pa.ListArray.from_arrays(np.arange(rows + 1, dtype=np.int32) * width, column)
 
@@ -45,40 +46,26 @@ def read(path: Path, kind: pa.DataType) -> pa.Table:
     return pa.Table.from_batches(splits_read.read_pieces(pieces, columns))
 
 
-def short_ways(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Note for each column of a row group whether it was read from its pages."""
-    taken: list[bool] = []
-
-    def noted(stored: memoryview, chunk: Chunk) -> pa.Buffer:
-        try:
-            found = equal_lists(stored, chunk)
-        except Unlike:
-            taken.append(False)
-            raise
-        taken.append(True)
-        return found
-
-    monkeypatch.setattr(splits_read, "equal_lists", noted)
-    return taken
-
-
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.integers(1, 600),
     width=st.integers(1, 70) | st.just(784),
     kind=st.sampled_from(KINDS),
-    codec=st.sampled_from(["none", "snappy", "gzip", "zstd", "brotli"]),
+    codec=st.sampled_from(["none", "snappy", "gzip", "zstd", "brotli", "lz4"]),
     version=st.sampled_from(["1.0", "2.0"]),
+    different=st.sampled_from([1, 7, 300, 1 << 30]),
+    dictionary=st.none() | st.sampled_from([64, 1 << 20]),
     page=st.sampled_from([64, 1000, 1 << 20]),
     group=st.sampled_from([100, 1 << 20]),
 )
 def test_equal_lists_are_read_from_their_pages_however_long_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, rows: int, width: int, kind: Any, codec: str,
-    version: str, page: int, group: int,
+    version: str, different: int, dictionary: int | None, page: int, group: int,
 ) -> None:  # fmt: skip
     table = written(
-        tmp_path / "x", tensors(rows, width, kind), compression=codec, data_page_version=version,
+        tmp_path / "x", tensors(rows, width, kind, different), compression=codec, data_page_version=version,
         data_page_size=page, write_batch_size=min(page, 1024), row_group_size=group,
+        use_dictionary=dictionary is not None, dictionary_pagesize_limit=dictionary,
     )  # fmt: skip
 
     with monkeypatch.context() as patched:
@@ -105,17 +92,18 @@ OTHERS = {
 def test_other_lists_are_left_to_pyarrow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[Any], version: str
 ) -> None:
-    written(tmp_path / "x", pa.array(rows, pa.list_(pa.float32())), data_page_version=version)
+    options = {"data_page_version": version, "write_statistics": False}
+    written(tmp_path / "x", pa.array(rows, pa.list_(pa.float32())), **options)
     taken = short_ways(monkeypatch)
 
     got = read(tmp_path / "x", pa.float32())
 
     assert got.column("y").to_pylist() == rows
-    assert taken == [False]
+    assert not any(taken)
 
 
 @pytest.mark.parametrize("encoding", ["DELTA_BINARY_PACKED", "BYTE_STREAM_SPLIT"])
-def test_encoded_elements_are_left_to_pyarrow(
+def test_encoded_elements_are_decoded_without_their_levels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
 ) -> None:
     table = written(
@@ -124,15 +112,7 @@ def test_encoded_elements_are_left_to_pyarrow(
     taken = short_ways(monkeypatch)
 
     assert read(tmp_path / "x", pa.int32()).column("y").to_pylist() == table.column("x").to_pylist()
-    assert taken == [False]
-
-
-def test_a_dictionary_is_left_to_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = written(tmp_path / "x", tensors(50, 8), use_dictionary=True)
-    taken = short_ways(monkeypatch)
-
-    assert read(tmp_path / "x", pa.float32()).column("y").to_pylist() == table.column("x").to_pylist()
-    assert not taken, "it is told from the footer"
+    assert taken == [True]
 
 
 @given(data=st.binary(min_size=1, max_size=200))

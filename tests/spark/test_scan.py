@@ -17,8 +17,10 @@ from pyspark.sql import SparkSession
 
 from rigs.cluster import local
 from spark.both_ways import assert_same
+from spark.short_ways import short_ways
+from tritium.spark import splits_read
 from tritium.spark.scan import reading
-from tritium.spark.splits import BySpark
+from tritium.spark.splits import BySpark, Splits
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]  # the law starts many jobs
 
@@ -108,6 +110,31 @@ def test_files_of_pyarrow_keep_their_rows_too(spark: SparkSession, tmp_path: Pat
     pq.write_table(table, tmp_path / "t" / "0.parquet", row_group_size=1)
 
     assert_same(spark.read.parquet(str(tmp_path / "t")))
+
+
+TENSORS = {
+    "all different": ("cast(sin(id * 784 + n) as float)", "snappy"),
+    "few values": ("cast(pmod(xxhash64(id, n), 256) / 255 as float)", "snappy"),
+    "few values, then all different": ("cast(if(id < 400, n % 9, sin(id * 784 + n)) as float)", "lz4_raw"),
+    "whole numbers": ("cast(n % 200 as int)", "zstd"),
+}
+
+
+@pytest.mark.parametrize(("element", "codec"), TENSORS.values(), ids=TENSORS)
+def test_tensors_that_spark_wrote_are_read_from_their_pages(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, element: str, codec: str
+) -> None:
+    frame = spark.range(0, 800, 1, 1).selectExpr(f"transform(sequence(0, 783), n -> {element}) as x")
+    frame.write.option("compression", codec).parquet(str(tmp_path / "t"))
+    df = spark.read.parquet(str(tmp_path / "t")).coalesce(1)
+    how = reading(df)
+    taken = short_ways(monkeypatch)
+
+    assert "x is copied from its pages while its lists are equally long" in how.sentence
+    assert isinstance(how, Splits)
+    got = pa.Table.from_batches(splits_read.read_pieces(how.tasks[0], how.columns))
+    assert got.column("x").combine_chunks().flatten() == df.toArrow().column("x").combine_chunks().flatten()
+    assert taken == [True] * len(how.tasks[0])
 
 
 def test_only_the_folders_that_are_asked_for_are_read(spark: SparkSession, tmp_path: Path) -> None:

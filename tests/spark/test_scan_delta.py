@@ -34,6 +34,10 @@ def test_delta_tables_are_read_where_a_file_is_what_the_table_says(tmp_path: Pat
         assert sum(piece.rows for task in again.tasks for piece in task) == 200
         old = assert_same(spark.read.format("delta").option("versionAsOf", 0).load(plain))
         assert sum(piece.rows for task in old.tasks for piece in task) == 300
+        tensors = str(tmp_path / "tensors")
+        spark.range(300).selectExpr("array(id / 3, id / 7) x").write.format("delta").save(tensors)
+        told = assert_same(spark.read.format("delta").load(tensors)).sentence
+        assert told.endswith("x is copied from its pages while its lists are equally long")
         holed = reading(spark.read.format("delta").load(deleted))
         assert isinstance(holed, BySpark)
         assert "filters rows" in holed.why

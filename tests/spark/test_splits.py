@@ -126,7 +126,10 @@ def test_names_that_differ_by_case_are_two_where_spark_says_so() -> None:
     found = decide(scan(case_sensitive=True), {"/f": footer(kinds={"x": X.kind, "X": pa.int8()})})
 
     assert isinstance(found, Splits)
-    assert found.sentence == "1 tasks read 1 row groups of 1 Parquet files themselves"
+    assert found.sentence == (
+        "1 tasks read 1 row groups of 1 Parquet files themselves; "
+        "x is copied from its pages while its lists are equally long"
+    )
 
 
 def test_a_folders_value_needs_no_column_in_the_file() -> None:

@@ -2,7 +2,8 @@
 
 Readers of Parquet look at two levels beside each element, and that takes most of their time. Where lists
 are equally long and nothing is null, levels repeat from page to page: once understood, they are only
-compared, and the elements are copied as they lie in the file. Other ways of storage are left to pyarrow.
+compared, and the elements are copied as they lie in the file. Where they are encoded, as by a dictionary,
+pyarrow decodes them, but without the levels. Other ways of storage are left to pyarrow.
 
 The format is that of https://github.com/apache/parquet-format.
 """
@@ -16,6 +17,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from tritium.spark.pages_bound import DICTIONARY, Encoded, bound
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,6 +56,7 @@ class _Page:
     """Levels that say where lists begin."""
     defined: memoryview
     """Levels that say what is null."""
+    encoding: int
     values: memoryview
 
 
@@ -76,7 +80,12 @@ def _equal_lists(stored: memoryview, chunk: Chunk) -> pa.Buffer:
         raise Unlike("lists of different lengths")
     made = pa.allocate_buffer(chunk.elements * chunk.kind.itemsize)
     into, done = np.frombuffer(made, chunk.kind), 0
+    encoded: list[Encoded] = []
+    places: list[slice] = []
     for page in _pages(stored.cast("B"), chunk):
+        if isinstance(page, Encoded):
+            encoded.append(page)
+            continue
         end = done + page.elements
         if end > chunk.elements:
             raise Unlike("more elements than were announced")
@@ -84,14 +93,34 @@ def _equal_lists(stored: memoryview, chunk: Chunk) -> pa.Buffer:
             raise Unlike("lists of different lengths")
         if not _all(bytes(page.defined), page.elements, chunk.most):
             raise Unlike("nulls")
-        into[done:end] = np.frombuffer(page.values, chunk.kind, page.elements)
+        if page.encoding == _PLAIN:
+            into[done:end] = np.frombuffer(page.values, chunk.kind, page.elements)
+        else:
+            encoded.append(Encoded(count=page.elements, encoding=page.encoding, values=page.values))
+            places.append(slice(done, end))
         done = end
     if done < chunk.elements:
         raise Unlike("fewer elements than were announced")
+    if places:
+        _decode(encoded, into, places)
     return made
 
 
-def _pages(stored: memoryview, chunk: Chunk) -> Iterator[_Page]:
+def _decode(pages: list[Encoded], into: Any, places: list[slice]) -> None:
+    """Let pyarrow decode elements, which are in order; plain ones may lie between them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(pa.BufferReader(bound(pages, into.dtype.str[1:]))) as file:
+        values = file.read(use_threads=False).column(0).to_numpy()
+    done = 0
+    for place in places:
+        end = done + place.stop - place.start
+        into[place], done = values[done:end], end
+
+
+def _pages(stored: memoryview, chunk: Chunk) -> Iterator[_Page | Encoded]:
+    """Read pages, of which the first may be what others look their elements up in."""
     at = 0
     while at < len(stored):
         header, at = _struct(stored, at)
@@ -102,30 +131,32 @@ def _pages(stored: memoryview, chunk: Chunk) -> Iterator[_Page]:
             yield _first_kind(page, header[5], plain=header[2], chunk=chunk)
         elif header[1] == _V2:
             yield _second_kind(page, header[8], plain=header[2], chunk=chunk)
+        elif header[1] == DICTIONARY:
+            values = _decompressed(page, header[2], chunk.codec)
+            yield Encoded(dictionary=True, count=header[7][1], encoding=header[7][2], values=values)
         else:
-            raise Unlike("a dictionary")
+            raise Unlike("a page of an unknown kind")
 
 
 def _first_kind(page: memoryview, header: Mapping[int, Any], *, plain: int, chunk: Chunk) -> _Page:
     """A page whose levels are compressed together with its values."""
-    if (header[2], header[3], header[4]) != (_PLAIN, _RLE, _RLE):
-        raise Unlike("encoded elements")
+    if (header[3], header[4]) != (_RLE, _RLE):
+        raise Unlike("levels of an older kind")
     page = _decompressed(page, plain, chunk.codec)
     repeats, rest = _measured(page)
     defined, values = _measured(rest)
-    return _Page(elements=header[1], repeats=repeats, defined=defined, values=values)
+    return _Page(elements=header[1], repeats=repeats, defined=defined, encoding=header[2], values=values)
 
 
 def _second_kind(page: memoryview, header: Mapping[int, Any], *, plain: int, chunk: Chunk) -> _Page:
     """A page whose levels lie before its values and are not compressed."""
-    if header[4] != _PLAIN:
-        raise Unlike("encoded elements")
     repeats, levels = header[6], header[6] + header[5]
     codec = chunk.codec if header.get(7, True) else None
     return _Page(
         elements=header[1],
         repeats=page[:repeats],
         defined=page[repeats:levels],
+        encoding=header[4],
         values=_decompressed(page[levels:], plain - levels, codec),
     )
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from tritium.spark.lists import leaf
 from tritium.spark.splits import BySpark, Column, Footer, Group, Part, Reading, Scan, Value, decide
 
 if TYPE_CHECKING:
@@ -262,6 +263,11 @@ def footer(path: str) -> Footer:
                 f"org.apache.spark.{mark}".encode() in (told.metadata or {})
                 for mark in ("legacyDateTime", "legacyINT96")
             ),
+            leaves={
+                field.name: tuple(leaf(told, group, field.name) for group in range(told.num_row_groups))
+                for field in schema
+                if str(field.type).startswith(("list", "large_list", "fixed_size_list"))
+            },
         )
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, TypeAlias
+
+from tritium.spark.lists import Decoded, Leaf, lying
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -96,6 +98,8 @@ class Footer:
     codecs: frozenset[str] = frozenset()
     legacy: bool = False
     """Spark 2 wrote its dates, in a calendar of its own."""
+    leaves: Mapping[str, tuple[Leaf | None, ...]] = field(default_factory=dict)
+    """What it says of each column of lists, by row group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,13 +119,22 @@ class Splits:
 
     columns: tuple[Column, ...]
     tasks: tuple[tuple[Piece, ...], ...]
+    lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """For each column of lists why pyarrow decodes it; nothing if it is read from pages as they lie."""
 
     @property
     def sentence(self) -> str:
-        """Say so."""
+        """Say so, and how columns of lists are read."""
         pieces = [piece for task in self.tasks for piece in task]
         files = len({piece.path for piece in pieces})
-        return f"{len(self.tasks)} tasks read {len(pieces)} row groups of {files} Parquet files themselves"
+        told = [
+            f"{name} is decoded by pyarrow ({', '.join(whys)})"
+            if whys
+            else f"{name} is copied from its pages while its lists are equally long"
+            for name, whys in self.lists.items()
+        ]
+        read = f"{len(self.tasks)} tasks read {len(pieces)} row groups of {files} Parquet files themselves"
+        return "; ".join([read, *told])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +165,7 @@ def decide(scan: Scan, footers: Mapping[str, Footer]) -> Reading:
     tasks = tuple(tuple(piece for part in task for piece in _pieces(part, footers)) for task in scan.tasks)
     if not any(tasks):
         return BySpark(why="there are no rows in its files")
-    return Splits(columns=scan.columns, tasks=_merged(tasks, scan.merged_to))
+    return Splits(columns=scan.columns, tasks=_merged(tasks, scan.merged_to), lists=_lists(scan, footers))
 
 
 def dealt(reading: Reading, tasks: int) -> Reading:
@@ -174,7 +187,23 @@ def dealt(reading: Reading, tasks: int) -> Reading:
         rows[least] += piece.rows
     if max(rows) > 2 * min(rows):
         return BySpark(why=f"its row groups would give the {tasks} tasks {min(rows)} to {max(rows)} rows")
-    return Splits(columns=reading.columns, tasks=tuple(map(tuple, hands)))
+    return replace(reading, tasks=tuple(map(tuple, hands)))
+
+
+def _lists(scan: Scan, footers: Mapping[str, Footer]) -> Mapping[str, tuple[str, ...]]:
+    """Say why columns of lists are decoded by pyarrow, each reason once."""
+    return {
+        column.name: tuple(
+            dict.fromkeys(
+                how.why
+                for footer in footers.values()
+                for found in footer.leaves.get(column.stored, ())
+                if isinstance(how := lying(column.kind, found), Decoded)
+            )
+        )
+        for column in scan.columns
+        if column.partition is None and _is_list(column.kind)
+    }
 
 
 def _unlike(column: Column, footer: Footer, scan: Scan) -> str:

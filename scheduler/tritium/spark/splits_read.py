@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tritium.spark.pages import Chunk, Unlike, equal_lists
+from tritium.spark.lists import Decoded, leaf, lying
+from tritium.spark.pages import Unlike, equal_lists
 from tritium.spark.splits import BySpark, Column, Piece, Reading, Splits
 
 if TYPE_CHECKING:
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["SplitTask", "map_rows", "read_pieces"]
 
 _THREADS = 2
-_NUMBERS = {"float": "FLOAT", "double": "DOUBLE", "int32": "INT32", "int64": "INT64"}
-"""What Parquet calls types of Arrow's that it stores as they are."""
-_CODECS = {"UNCOMPRESSED": None, "SNAPPY": "snappy", "GZIP": "gzip", "ZSTD": "zstd", "BROTLI": "brotli"}
-_MOST_ELEMENTS = 2**31 - 1
 _AHEAD_BYTES = 256 << 20
 """Decoded row groups that may wait; a bigger one waits alone."""
 
@@ -125,32 +122,17 @@ def _tensors(
     """Read equally long lists of numbers the short way; ``None`` where they are something else."""
     import pyarrow as pa
 
-    if not pa.types.is_list(kind) or str(kind.value_type) not in _NUMBERS:
+    if not pa.types.is_list(kind) or (found := leaf(file.metadata, piece.group, name)) is None:
         return None
-    leaves = [at for at in range(len(file.schema)) if file.schema.column(at).path.startswith(f"{name}.")]
-    leaf, told = file.schema.column(leaves[0]), file.metadata.row_group(piece.group).column(leaves[0])
-    alike = (
-        leaf.physical_type == _NUMBERS[str(kind.value_type)]
-        and leaf.logical_type.type == "NONE"
-        and leaf.max_repetition_level == 1
-        and told.num_values <= _MOST_ELEMENTS
-    )
-    if not alike or told.has_dictionary_page or told.compression not in _CODECS:
+    if isinstance(chunk := lying(kind, found), Decoded):
         return None
-    stored.seek(told.data_page_offset)
-    chunk = Chunk(
-        rows=piece.rows,
-        elements=told.num_values,
-        kind=np.dtype(kind.value_type.to_pandas_dtype()),
-        most=leaf.max_definition_level,
-        codec=_CODECS[told.compression],
-    )
+    stored.seek(found.start)
     try:
-        elements = equal_lists(memoryview(stored.read_buffer(told.total_compressed_size)), chunk)
+        elements = equal_lists(memoryview(stored.read_buffer(found.size)), chunk)
     except Unlike:
         return None
     values = pa.Array.from_buffers(kind.value_type, chunk.elements, [None, elements])
-    offsets = pa.array(np.arange(piece.rows + 1, dtype=np.int32) * (chunk.elements // piece.rows))
+    offsets = pa.array(np.arange(chunk.rows + 1, dtype=np.int32) * (chunk.elements // chunk.rows))
     return pa.ListArray.from_arrays(offsets, values, type=kind)
 
 
