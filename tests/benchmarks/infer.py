@@ -1,61 +1,26 @@
-"""How fast tensors come, how busy a device is and what a row costs: one slot, beside predict_batch_udf."""
+"""How fast tensors and rows of 4 floats come through a model that only sums, beside predict_batch_udf."""
 
 from __future__ import annotations
 
-import statistics
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyspark.ml.functions import predict_batch_udf
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import FloatType
 
 import tritium
-from tritium.infer import read_reports
-from tritium.infer.profile import merged, table
+from benchmarks.inference.measure import WIDTH, consumed, in_turn, one_slot, rates, tensors
+from tritium.columns import to_numpy
+from tritium.infer.batches import rebatch
+from tritium.spark.scan import reading
+from tritium.spark.splits_read import map_rows
 
-_WIDTH, _ROWS, _BATCH = 784, 120_000, 2048
-_DEVICE_S = 0.03
-"""What the emulated device takes for a batch."""
-_TENSOR_ROWS, _GROUP = 480_000, 20_480
-_NARROW_ROWS = 2_000_000
-_ROUNDS = 3
-
-
-def sharpen(x: Any) -> Any:
-    """A preprocessing step that takes the CPU about as long as the device takes for the batch."""
-    x = (x - 0.5) / 0.25
-    for _ in range(6):
-        x = np.sqrt(x * x + 1.0)
-    return x
-
-
-def preprocess(columns: Any) -> Any:
-    return {"x": sharpen(columns["x"])}
-
-
-def load(_: Any) -> Any:
-    def predict(columns: Any) -> Any:
-        time.sleep(_DEVICE_S)
-        return columns["x"].sum(axis=1)
-
-    return predict
-
-
-def make_peer() -> Any:
-    def predict(x: Any) -> Any:
-        x = sharpen(x)
-        time.sleep(_DEVICE_S)
-        return x.sum(axis=1)
-
-    return predict
+_TENSOR_ROWS, _GROUP, _BATCH = 480_000, 20_480, 1024
+_NARROW_ROWS, _NARROW_BATCH = 2_000_000, 8192
 
 
 def load_sum(_: Any) -> Any:
@@ -66,130 +31,75 @@ def make_sum() -> Any:
     return lambda x: x.sum(axis=1)
 
 
+class Direct:
+    """The same model in the task itself: no process of its own, no memory that is shared, nothing ahead."""
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        predict = load_sum(None)
+        for batch in rebatch(batches, self.batch_size):
+            y = predict({"x": to_numpy(batch.column("x"), name="x")})
+            yield pa.RecordBatch.from_arrays([pa.array(y)], names=["y"])
+
+
 def main() -> str:
     """Measure, and return Markdown tables."""
-    with TemporaryDirectory() as folder:
-        spark = tritium.session(machine="one-gpu", workers=1, cores=1, memory_mib=2048)
-        try:
-            parts = [part(spark, Path(folder)) for part in (_tensors, _busy, _narrow)]
-            return "\n\n".join("\n".join(lines) for lines in parts)
-        finally:
-            spark.stop()
+    with one_slot() as (spark, folder):
+        return "\n\n".join("\n".join(part(spark, folder)) for part in (_tensors, _narrow))
 
 
 def _tensors(spark: SparkSession, folder: Path) -> list[str]:
-    rows = _written(spark, folder / "tensors", _TENSOR_ROWS, _WIDTH, group=_GROUP)
-    peer = predict_batch_udf(
-        make_sum, return_type=FloatType(), batch_size=1024, input_tensor_shapes=[[_WIDTH]]
+    rows = tensors(spark, folder / "tensors", rows=_TENSOR_ROWS, width=WIDTH, group=_GROUP)
+    taken = in_turn(
+        {
+            "predict_batch_udf": lambda: consumed(_peer(rows, _BATCH, WIDTH)),
+            "tritium.predict, tasks read the file's splits": lambda: consumed(_ours(rows, _BATCH)),
+            "tritium.predict, array columns from the JVM": lambda: consumed(
+                _ours(rows, _BATCH, splits=False)
+            ),
+            "no owner: the model in the task, which reads the file's splits": lambda: consumed(
+                _direct(rows, _BATCH)
+            ),
+        }
     )
-    splits = tritium.predict(rows, model=load_sum, output="y float", batch_size=1024)
-    columns = tritium.predict(rows.coalesce(1), model=load_sum, output="y float", batch_size=1024)
-    theirs_s, splits_s, columns_s = _in_turn(
-        lambda: _consumed(rows.select(peer("x").alias("y"))),
-        lambda: _consumed(splits.select("y")),
-        lambda: _consumed(columns.select("y")),
-    )
-    return [
-        f"### Inference: {_TENSOR_ROWS:,} tensors of {_WIDTH} random float32, which are summed, one slot",
-        "| | rows/s | of predict_batch_udf |",
-        "|---|---|---|",
-        *_rates(
-            _TENSOR_ROWS,
-            theirs_s,
-            {
-                "predict_batch_udf": theirs_s,
-                "tritium.predict, tasks read the file's splits": splits_s,
-                "tritium.predict, array columns from the JVM": columns_s,
-            },
-        ),
-    ]
-
-
-def _rates(rows: int, theirs_s: float, seconds: Mapping[str, float]) -> Iterator[str]:
-    for name, taken in seconds.items():
-        yield f"| {name} | {rows / taken:,.0f} | {theirs_s / taken:.2f} |"
-
-
-def _busy(spark: SparkSession, folder: Path) -> list[str]:
-    rows = _written(spark, folder / "wide", _ROWS, _WIDTH, group=_ROWS).coalesce(1)
-    peer = predict_batch_udf(
-        make_peer, return_type=FloatType(), batch_size=_BATCH, input_tensor_shapes=[[_WIDTH]]
-    )
-    report = folder / "report"
-    ours = tritium.predict(
-        rows,
-        model=load,
-        preprocess=preprocess,
-        output="y float",
-        batch_size=_BATCH,
-        report=report,
-    )
-    theirs_s, ours_s = _in_turn(
-        lambda: _consumed(rows.select(peer("x").alias("y"))), lambda: _consumed(ours.select("y"))
-    )
-    profile = merged(read_reports(report))
-    print(table(profile), file=sys.stderr)
-    device_s = _DEVICE_S * _ROWS / _BATCH
-    return [
-        f"### Inference: {_BATCH} rows of {_WIDTH} floats take {1000 * _DEVICE_S:.0f} ms, one slot",
-        "| | rows/s | device busy |",
-        "|---|---|---|",
-        f"| predict_batch_udf | {_ROWS / theirs_s:,.0f} | {device_s / theirs_s:.0%} |",
-        f"| tritium.predict | {_ROWS / ours_s:,.0f} | {profile.busy_share:.0%} |",
-        f"\nThe device is emulated; the CPU preprocesses. {theirs_s / ours_s:.2f}x: {profile.bottleneck}.",
-    ]
+    title = f"### Inference: {_TENSOR_ROWS:,} tensors of {WIDTH} random float32, which are summed, one slot"
+    return [title, *rates(_TENSOR_ROWS, taken)]
 
 
 def _narrow(spark: SparkSession, folder: Path) -> list[str]:
-    rows = _written(spark, folder / "narrow", _NARROW_ROWS, 4, group=_NARROW_ROWS).coalesce(1)
-    peer = predict_batch_udf(make_sum, return_type=FloatType(), batch_size=8192, input_tensor_shapes=[[4]])
+    rows = tensors(spark, folder / "narrow", rows=_NARROW_ROWS, width=4, group=_NARROW_ROWS // 4)
     expression = tritium.predict_udf(
-        make_sum, return_type=FloatType(), batch_size=8192, input_tensor_shapes=[[4]]
+        make_sum, return_type=FloatType(), batch_size=_NARROW_BATCH, input_tensor_shapes=[[4]]
     )
-    ours = tritium.predict(rows, model=load_sum, output="y float", batch_size=8192)
-    theirs_s, ours_s, udf_s = _in_turn(
-        lambda: _consumed(rows.select(peer("x").alias("y"))),
-        lambda: _consumed(ours.select("y")),
-        lambda: _consumed(rows.select(expression("x").alias("y"))),
+    taken = in_turn(
+        {
+            "predict_batch_udf": lambda: consumed(_peer(rows, _NARROW_BATCH, 4)),
+            "tritium.predict": lambda: consumed(_ours(rows, _NARROW_BATCH)),
+            "tritium.predict_udf": lambda: consumed(rows.select(expression("x").alias("y"))),
+            "no owner: the model in the task": lambda: consumed(_direct(rows, _NARROW_BATCH)),
+        }
     )
-    return [
-        "### Inference: rows of 4 floats and a model that sums them, one slot",
-        "| | rows/s | of predict_batch_udf |",
-        "|---|---|---|",
-        *_rates(
-            _NARROW_ROWS,
-            theirs_s,
-            {"predict_batch_udf": theirs_s, "tritium.predict": ours_s, "tritium.predict_udf": udf_s},
-        ),
-    ]
+    title = f"### Inference: {_NARROW_ROWS:,} rows of 4 floats, which are summed, one slot"
+    return [title, *rates(_NARROW_ROWS, taken)]
 
 
-def _written(spark: SparkSession, path: Path, rows: int, width: int, *, group: int) -> DataFrame:
-    """Write random rows into one file."""
-    path.mkdir()
-    values = np.random.default_rng(7).random(rows * width, dtype=np.float32)
-    offsets = pa.array(np.arange(0, rows * width + 1, width, dtype=np.int32))
-    column = pa.ListArray.from_arrays(offsets, pa.array(values))
-    pq.write_table(pa.table({"x": column}), path / "0.parquet", row_group_size=group, compression="none")
-    return spark.read.parquet(str(path))
+def _peer(rows: DataFrame, batch_size: int, width: int) -> DataFrame:
+    udf = predict_batch_udf(
+        make_sum, return_type=FloatType(), batch_size=batch_size, input_tensor_shapes=[[width]]
+    )
+    return rows.select(udf("x").alias("y"))
 
 
-def _consumed(frame: DataFrame) -> None:
-    frame.write.format("noop").mode("overwrite").save()
+def _ours(rows: DataFrame, batch_size: int, *, splits: bool = True) -> DataFrame:
+    return tritium.predict(
+        rows, model=load_sum, keep=[], output="y float", batch_size=batch_size, splits=splits
+    )
 
 
-def _in_turn(*runs: Callable[[], None]) -> list[float]:
-    """Run each once to warm up, then in turn; returns the median seconds of each."""
-    for run in runs:
-        run()
-    taken: list[list[float]] = [[] for _ in runs]
-    for _ in range(_ROUNDS):
-        for run, seconds in zip(runs, taken, strict=True):
-            began = time.perf_counter()
-            run()
-            seconds.append(time.perf_counter() - began)
-            print(f"{seconds[-1]:.2f} s", file=sys.stderr, flush=True)
-    return [statistics.median(seconds) for seconds in taken]
+def _direct(rows: DataFrame, batch_size: int) -> DataFrame:
+    return map_rows(rows, Direct(batch_size), "y float", reading=reading(rows))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,115 @@
+"""What the benchmarks of inference share: one slot, files of random rows, and runs that take turns."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import DataFrame, SparkSession
+
+import tritium
+
+__all__ = ["WIDTH", "Taken", "consumed", "in_turn", "one_slot", "rates", "tensors", "written"]
+
+WIDTH = 784
+_ROUNDS = 3
+_MARK = "TRITIUM_BENCHMARK"
+"""In the environment of every process that takes part, however far from this one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What one way took, the median of its rounds."""
+
+    wall_s: float
+    cpu_s: float
+    """Of all processes."""
+
+
+@contextmanager
+def one_slot() -> Iterator[tuple[SparkSession, Path]]:
+    """Start Spark with one core and one emulated device; gives a folder too."""
+    os.environ[_MARK] = str(os.getpid())
+    with TemporaryDirectory() as folder:
+        spark = tritium.session(machine="one-gpu", workers=1, cores=1, memory_mib=2048)
+        try:
+            yield spark, Path(folder)
+        finally:
+            spark.stop()
+
+
+def tensors(spark: SparkSession, path: Path, *, rows: int, width: int, group: int) -> DataFrame:
+    """Write rows of random float32, to be read by one task."""
+    values = np.random.default_rng(7).random(rows * width, dtype=np.float32)
+    offsets = pa.array(np.arange(0, rows * width + 1, width, dtype=np.int32))
+    return written(spark, path, pa.ListArray.from_arrays(offsets, pa.array(values)), group=group)
+
+
+def written(spark: SparkSession, path: Path, column: pa.Array, *, group: int) -> DataFrame:
+    """Write a column into one file, to be read by one task."""
+    path.mkdir()
+    table = pa.table({"x": column})
+    pq.write_table(table, path / "0.parquet", row_group_size=group, compression="none", use_dictionary=False)
+    return spark.read.parquet(str(path)).coalesce(1)
+
+
+def consumed(frame: DataFrame) -> None:
+    """Compute all rows and drop them."""
+    frame.write.format("noop").mode("overwrite").save()
+
+
+def in_turn(runs: Mapping[str, Callable[[], Any]]) -> dict[str, Taken]:
+    """Run each once to warm up, then in turn."""
+    for run in runs.values():
+        run()
+    walls: dict[str, list[float]] = {name: [] for name in runs}
+    cpus: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(_ROUNDS):
+        for name, run in runs.items():
+            before, began = _cpu_s(), time.perf_counter()
+            run()
+            walls[name].append(time.perf_counter() - began)
+            cpus[name].append(_cpu_s() - before)
+            told = f"{name}: {walls[name][-1]:.2f} s, {cpus[name][-1]:.2f} s of CPU"
+            print(f"{told}, load {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
+    return {
+        name: Taken(wall_s=statistics.median(walls[name]), cpu_s=statistics.median(cpus[name]))
+        for name in runs
+    }
+
+
+def rates(rows: int, taken: Mapping[str, Taken]) -> list[str]:
+    """Set rows per second as a table; the first is the peer."""
+    peer, *_ = taken.values()
+    return [
+        "| | rows/s | times as fast | CPU, s |",
+        "|---|---|---|---|",
+        *(
+            f"| {name} | {rows / one.wall_s:,.0f} | {peer.wall_s / one.wall_s:.2f} | {one.cpu_s:.1f} |"
+            for name, one in taken.items()
+        ),
+    ]
+
+
+def _cpu_s() -> float:
+    """CPU seconds of this process and of all that it started: owners of models are nobody's children."""
+    total = 0.0
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(_MARK) == os.environ[_MARK] or process.pid == os.getpid():
+                times = process.cpu_times()
+                total += times.user + times.system
+    return total
