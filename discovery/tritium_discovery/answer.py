@@ -38,6 +38,11 @@ def answer(environ: Mapping[str, str], asked: isolate.Asked) -> str:
         isolate.leave(asked)
         raise
     observation = cast("Observation", isolate.answer(asked, timeout_s=settings.timeout_s))
+    if amount is None:
+        _say(
+            "neither TRITIUM_GPU_AMOUNT nor Spark says how many devices are wanted, "
+            "so all that may be used are reported"
+        )
     found = understand(observation, settings, directory)
     machine = observation.machine
     if machine is not None:
@@ -63,13 +68,7 @@ def _amount(settings: Settings, environ: Mapping[str, str], owner: ProcessId | N
         return settings.amount
     jvm = () if owner is None else command_line(owner.pid)
     found: Amount | None = find_amount(jvm=jvm, environ=environ, directory=Path())
-    if found is None:
-        _say(
-            "neither TRITIUM_GPU_AMOUNT nor Spark says how many devices are wanted, "
-            "so all that may be used are reported"
-        )
-        return None
-    return found.devices
+    return None if found is None else found.devices
 
 
 def _claim(

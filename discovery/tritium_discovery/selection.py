@@ -40,7 +40,7 @@ def _reasons(
 ) -> list[str]:
     found = [*device.troubles, *_unwanted(device, settings)]
     if device.uuid in claimed:
-        found.append(f"it is claimed by {claimed[device.uuid]}")
+        found.append(f"claimed by {claimed[device.uuid]}")
     # Who holds a device is known to us and counted; only processes that nobody vouches for are foreign.
     if device.processes and device.uuid not in held and not settings.take_busy:
         pids = ", ".join(map(str, device.processes))
@@ -54,16 +54,16 @@ def _unwanted(device: Seen, settings: Settings) -> list[str]:
     """The filters that the device does not pass."""
     found = []
     if settings.product is not None and settings.product.lower() not in device.product.lower():
-        found.append(f"its product is {device.product}, {settings.product} wanted")
+        found.append(f"product {device.product}, {settings.product} wanted")
     if device.memory_mib < settings.min_memory_mib:
-        found.append(f"it has {device.memory_mib} MiB of memory, {settings.min_memory_mib} wanted")
+        found.append(f"{device.memory_mib} MiB of memory, {settings.min_memory_mib} wanted")
     if device.free_mib < settings.min_free_mib:
-        found.append(f"{device.free_mib} MiB of its memory are free, {settings.min_free_mib} wanted")
+        found.append(f"{device.free_mib} MiB of memory free, {settings.min_free_mib} wanted")
     if device.capability < settings.min_capability:
         has, wants = (".".join(map(str, pair)) for pair in (device.capability, settings.min_capability))
-        found.append(f"its compute capability is {has}, {wants} wanted")
+        found.append(f"compute capability {has}, {wants} wanted")
     if settings.mig_profile is not None and device.mig_profile != settings.mig_profile:
-        found.append(f"it is {device.mig_profile or 'no MIG instance'}, {settings.mig_profile} wanted")
+        found.append(f"{device.mig_profile or 'no MIG instance'}, {settings.mig_profile} wanted")
     if settings.allow is not None and not any(_names(word, device) for word in settings.allow):
         found.append("TRITIUM_ALLOW does not name it")
     if any(_names(word, device) for word in settings.deny):

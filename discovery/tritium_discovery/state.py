@@ -6,6 +6,7 @@ opened through a symbolic link and nothing is believed because of its name.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -76,6 +77,8 @@ def open_plain(path: Path, flags: int, *, mode: int) -> int:
         # Existing files first and without O_CREAT: fs.protected_regular forbids it on other users' files.
         fileno = _open_or_create(path, flags, mode)
     except OSError as err:
+        if err.errno == errno.ELOOP:
+            raise BadState(f"{path} is a symbolic link; remove it") from err
         raise BadState(f"{path}: {err.strerror or err}") from err
     if not stat.S_ISREG(os.fstat(fileno).st_mode):
         os.close(fileno)

@@ -39,14 +39,14 @@ def left_out(environ: dict[str, str], **first: Any) -> str:
 @pytest.mark.parametrize(
     ("environ", "first", "reason"),
     [
-        ({"TRITIUM_PRODUCT": "a100"}, {"product": "Tesla T4"}, "its product is Tesla T4, a100 wanted"),
-        ({"TRITIUM_MIN_MEMORY_MIB": "40000"}, {"memory_mib": 1}, "it has 1 MiB of memory, 40000 wanted"),
+        ({"TRITIUM_PRODUCT": "a100"}, {"product": "Tesla T4"}, "product Tesla T4, a100 wanted"),
+        ({"TRITIUM_MIN_MEMORY_MIB": "40000"}, {"memory_mib": 1}, "1 MiB of memory, 40000 wanted"),
         (
             {"TRITIUM_MIN_FREE_MIB": "40000"},
             {"used_mib": 1000},
-            "39960 MiB of its memory are free, 40000 wanted",
+            "39960 MiB of memory free, 40000 wanted",
         ),
-        ({"TRITIUM_MIN_CAPABILITY": "8"}, {"capability": "7.5"}, "its compute capability is 7.5, 8.0 wanted"),
+        ({"TRITIUM_MIN_CAPABILITY": "8"}, {"capability": "7.5"}, "compute capability 7.5, 8.0 wanted"),
         ({"TRITIUM_DENY": "0"}, {}, "TRITIUM_DENY names it"),
         ({"TRITIUM_DENY": "0000:01:00.0"}, {}, "TRITIUM_DENY names it"),
         ({"TRITIUM_DENY": "01:00.0"}, {}, "TRITIUM_DENY names it"),
@@ -104,7 +104,7 @@ def test_devices_that_share_a_fate_share_a_clause_and_hidden_ones_are_mentioned(
 
     assert str(caught.value) == (
         "9 devices wanted, 0 of the 8 that CUDA_VISIBLE_DEVICES=0,1,2,3,4,5,6,7 shows may be used: "
-        "devices 0, 1, 2, 3, 4, 5, 6, 7: its product is NVIDIA A100-SXM4-40GB, T4 wanted"
+        "devices 0, 1, 2, 3, 4, 5, 6, 7: product NVIDIA A100-SXM4-40GB, T4 wanted"
     )
 
 
@@ -112,7 +112,9 @@ def test_no_amount_is_all_that_may_be_used_but_never_none() -> None:
     verdicts = judge(inventory(machine("lost-gpu")), Settings(), claimed={}, held={})
 
     assert [device.address for device in choose(verdicts, None, visible=None)] == [0, 1, 3]
-    with pytest.raises(NotEnough, match=r"^no device of 8 may be used: devices 0, 1, 2, 3, 4, 5, 6, 7: its"):
+    with pytest.raises(
+        NotEnough, match=r"^no device of 8 may be used: devices 0, 1, 2, 3, 4, 5, 6, 7: product"
+    ):
         choose(judge(DGX, Settings(product="T4"), claimed={}, held={}), None, visible=None)
 
 

@@ -84,7 +84,7 @@ def test_the_sticky_directory_of_root_is_for_all_users(tmp_path: Path) -> None:
 def test_a_lock_file_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "lock").symlink_to("/etc/passwd")
 
-    with pytest.raises(BadState), host_lock(tmp_path, timeout_s=1):
+    with pytest.raises(BadState, match="is a symbolic link; remove it"), host_lock(tmp_path, timeout_s=1):
         pass
 
 
