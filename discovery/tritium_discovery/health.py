@@ -136,6 +136,9 @@ def _mig_change(card: Card, _: Limits) -> str | None:
 def _absurd(card: Card, limits: Limits) -> str | None:
     """A card whose numbers cannot be true, as seen of cards that are dying while NVML calls them well.
 
+    A dead card whose numbers are all plausible cannot be told without computing on it, which is not for
+    discovery to do: the card may be another process's.
+
     https://github.com/huggingface/gpu-fryer/pull/11; NVML_TEMPERATURE_THRESHOLD_SLOWDOWN is near 90 C.
     """
     memory = value(card.memory, Memory(total_mib=1, free_mib=0))
