@@ -94,7 +94,8 @@ def test_the_claim_that_is_changed_below_is_right() -> None:
 @given(document=almost(CLAIM_DOCUMENT))
 def test_a_claim_file_is_a_claim_or_refused(document: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
     text = json.dumps(document).encode()
-    directory = tmp_path_factory.mktemp("state", numbered=True)
+    directory = tmp_path_factory.getbasetemp() / "claims"
+    directory.mkdir(exist_ok=True)
     (directory / "claim-9f2c51d0.json").write_bytes(text)
     try:
         assert isinstance(parse_claim(text, where="f"), Claim)
