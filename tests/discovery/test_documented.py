@@ -132,15 +132,23 @@ def bare(comment: str) -> str:
 
 
 def answers() -> Iterator[tuple[str, set[str]]]:
-    """Each call that the library for tests exports, and the failures that it answers with."""
-    for path in SOURCES:
-        text = path.read_text(encoding="utf-8")
+    """Each call that the library for tests exports, and the failures that it answers with, by macros too."""
+    sources = [path.read_text(encoding="utf-8") for path in (*SOURCES, SOURCES[0].with_name("machine.h"))]
+    macros = {
+        name: set(re.findall(r"NVML_ERROR_\w+", body))
+        for text in sources
+        for name, body in re.findall(
+            r"^#define (\w+)\([^)]*\) ((?:[^\n]*\\\n)*[^\n]*)", text, flags=re.MULTILINE
+        )
+    }
+    for text in sources:
         for call, body in re.findall(
-            r"^nvmlReturn_t (nvml\w+)\([^{]*\{(.*?\}?)$(?=\n(?:nvml|/\*|typedef|static|#|\Z))",
+            r"^nvmlReturn_t (nvml\w+)\([^{;]*\{(.*?)(?=^(?:nvmlReturn_t|/\*|static|#)|\Z)",
             text,
             flags=re.DOTALL | re.MULTILINE,
         ):
-            yield call, set(re.findall(r"NVML_ERROR_\w+", body))
+            used = (macros[name] for name in macros if f"{name}(" in body)
+            yield call, set(re.findall(r"NVML_ERROR_\w+", body)).union(*used)
 
 
 def test_the_library_for_tests_answers_with_documented_failures_alone() -> None:
