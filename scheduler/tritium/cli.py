@@ -117,9 +117,11 @@ def explain(*, file: Path | None, request: str | None, machine: str | None, outp
     --request may ask something else. Without FILE it is asked of this machine.
     """
     _needs("spark")
-    from tritium.pipeline.answers import answers, exit_code, request_of
+    from tritium.pipeline.answers import answers, emulated, exit_code, request_of
 
     told = answers(file, None if request is None else request_of(request), machine=machine)
+    if name := emulated(file, machine=machine):
+        click.echo(f"the devices are emulated: machine {name}", err=True)
     if output == "json":
         click.echo(_json({name: each.as_data() for name, each in told.items()}))
     else:

@@ -99,8 +99,13 @@ def all_lanes(devices: int, lanes: int = 12) -> dict[tuple[int, int], int]:
 
 
 @st.composite
-def hosts(draw: st.DrawFn, number: int, *, most: int = 8, seated: bool = False) -> Host:
-    """A host with up to three pools of odd devices on odd links, some ill, some held."""
+def hosts(
+    draw: st.DrawFn, number: int, *, most: int = 8, seated: bool = False, isolated: bool = True
+) -> Host:
+    """A host with up to three pools of odd devices on odd links, some ill, some held.
+
+    Pools that are not ``isolated`` all list all devices.
+    """
     count = draw(st.integers(0, most))
     names = [f"gpu-{number}-{position}" for position in range(count)]
     devices = [
@@ -108,6 +113,7 @@ def hosts(draw: st.DrawFn, number: int, *, most: int = 8, seated: bool = False) 
             name,
             number=position,
             memory_mib=draw(st.sampled_from([16_384, 40_960])),
+            product=draw(st.sampled_from(["NVIDIA A100-SXM4-40GB", "Tesla T4"])),
             numa_node=(node := draw(st.sampled_from([None, 0, 1]))),
             cpus={0: "0-31", 1: "32-63"}.get(node or 0, "") if node is not None else "",
             troubles=draw(st.sampled_from([(), (), (), ("row remapping failed",)])),
@@ -136,7 +142,7 @@ def hosts(draw: st.DrawFn, number: int, *, most: int = 8, seated: bool = False) 
         pools=tuple(
             Pool(
                 name=f"executor {pool}",
-                devices=tuple(d for d, o in zip(devices, owner, strict=True) if o == pool),
+                devices=tuple(d for d, o in zip(devices, owner, strict=True) if o == pool or not isolated),
                 held={
                     d.uuid: "gang a" for d, o in zip(devices, owner, strict=True) if o == pool and draw(_HELD)
                 },
@@ -151,7 +157,8 @@ _HELD = st.sampled_from([False, False, False, True])
 
 
 @st.composite
-def snapshots(draw: st.DrawFn, *, most: int = 8, seated: bool = False) -> Snapshot:
+def snapshots(draw: st.DrawFn, *, most: int = 8, seated: bool = False, isolated: bool = True) -> Snapshot:
     """Up to four hosts."""
     count = draw(st.integers(0, 4))
-    return Snapshot(hosts=tuple(draw(hosts(number, most=most, seated=seated)) for number in range(count)))
+    each = [draw(hosts(number, most=most, seated=seated, isolated=isolated)) for number in range(count)]
+    return Snapshot(hosts=tuple(each))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -274,6 +275,11 @@ def test_a_wish_for_less_leaves_the_requirement_as_it_is() -> None:
         ({"members": 0}, "members is 0, at least 1 needed"),
         ({"members": 1, "devices_each": -1}, "devices_each is -1, at least 0 needed"),
         ({"members": 1, "share_mib": -1}, "share_mib is -1, at least 0 needed"),
+        ({"members": 1, "min_memory_mib": -1}, "min_memory_mib is -1, at least 0 needed"),
+        ({"members": 1, "product": ""}, "product is empty; leave it out where any will do"),
+        ({"members": 1, "drain_s": math.nan}, "drain_s is nan, seconds needed"),
+        ({"members": 1, "drain_s": math.inf}, "drain_s is inf, seconds needed"),
+        ({"members": 1, "drain_s": -0.1}, "drain_s is -0.1, seconds needed"),
         ({"members": 1, "group": 0}, "group is 0, at least 1 needed"),
         ({"members": 3, "group": 2}, "3 members do not divide into groups of 2"),
         ({"members": 1, "share_mib": 1}, "a gang never shares devices: NCCL needs whole ones"),
@@ -296,7 +302,7 @@ def test_a_request_that_contradicts_itself_is_refused_at_once(asked: dict[str, A
 
 
 def test_the_smallest_requests_are_fine() -> None:
-    Request(members=1, devices_each=0)
+    Request(members=1, devices_each=0, drain_s=0.0)
     Request(members=1, kind="replicas", share_mib=1)
 
 

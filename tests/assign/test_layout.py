@@ -11,7 +11,7 @@ import pytest
 from assign.clusters import cluster, device, host, links, pool
 from tritium.assign import Assigned, Host, Request, Snapshot, Unassignable, assign
 from tritium.assign.index import Index
-from tritium.assign.layout import choose, layout, room, shape_of
+from tritium.assign.layout import choose, farthest, layout, room, shape_of
 from tritium.assign.links import Costs
 from tritium.assign.rules import Form, Kind
 from tritium.assign.subset import best_set, grown_set
@@ -107,6 +107,16 @@ def test_devices_that_only_executors_without_seats_list_stay_whole() -> None:
     [(shape, _)] = Index.of(snapshot).buckets
 
     assert shape.pools == (0b1111, 0)
+
+
+def test_members_are_put_farthest_apart_up_to_the_limit_of_an_exact_search() -> None:
+    def far(count: int) -> int:
+        devices = [device(f"g-{n:02}", number=n) for n in range(count)]
+        [(shape, free)] = Index.of(cluster(host("a", pools=[pool("1", devices)]))).buckets
+        return farthest(shape, free, 2, Form(1, 1, "host"))
+
+    assert far(16).bit_count() == 2
+    assert far(17) == 0
 
 
 def test_large_hosts_give_whole_members_only_and_exactly_as_many_as_asked() -> None:

@@ -137,3 +137,17 @@ def test_members_beyond_the_seats_go_where_nobody_is_seated() -> None:
     placed = members(snapshot, Request(members=3))
 
     assert [m.host for m in placed] == ["a", "b", "b"]
+
+
+def test_each_executor_that_lacks_devices_is_named_with_its_own_numbers() -> None:
+    devices = [device(f"g-{n}", number=n) for n in range(3)]
+    snapshot = cluster(
+        host("a", pools=[pool("1", devices[:2], seats=1), pool("2", devices[2:], seats=2)]),
+    )
+
+    decision = assign(snapshot, Request(members=3))
+
+    assert isinstance(decision, Unassignable)
+    assert [str(reason) for reason in decision.reasons if reason.rule == "seats"] == [
+        "a 2: Spark started 2 tasks here: 3 members with 1 device each, 1 usable device"
+    ]

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from assign.clusters import LAW, cluster, host, snapshots
 from tritium.assign import (
     Assigned,
     BadRequest,
     Constraints,
+    Host,
     Placement,
+    Pool,
     Request,
     Share,
     Snapshot,
     Waiting,
     assign,
 )
+from tritium.assign.explain import Question
 from tritium.assign.wire import Malformed, from_json, to_json
-from tritium_discovery.device import Uuid
+from tritium_discovery.device import Device, Link, Uuid
 
 
 @LAW
@@ -112,6 +117,25 @@ def test_a_document_of_another_form_is_refused_with_the_place(
 
     assert str(refusal.value).startswith(problem)
     assert problem.startswith(refusal.value.path)
+
+
+WORDS = st.sampled_from([*get_type_hints(Question), *get_type_hints(Host), *get_type_hints(Pool), "NVLINK"])
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
+)
+
+
+@given(kind=st.sampled_from([Question, Snapshot, Request, Host, Pool, Device, Link]), document=ANYTHING)
+def test_whatever_a_document_holds_it_is_read_or_refused(kind: type[Any], document: Any) -> None:
+    with contextlib.suppress(Malformed, BadRequest):
+        from_json(kind, document)
+
+
+@pytest.mark.parametrize("odd", [["NVLINK"], {}, 1, True])
+def test_a_kind_of_link_that_is_no_name_is_refused(odd: Any) -> None:
+    with pytest.raises(Malformed, match=r"^\$\.kind: expected one of"):
+        from_json(Link, {"kind": odd})
 
 
 def test_a_request_that_contradicts_itself_is_refused_from_json_too() -> None:

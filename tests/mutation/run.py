@@ -79,11 +79,12 @@ SWAPS = {"min": "max", "max": "min", "all": "any", "any": "all"}
 def changes(node: ast.AST) -> Iterator[ast.AST]:
     """Yield what a node could be by mistake."""
     match node:
-        case ast.Compare(ops=[op]):
-            for other in COMPARISONS[type(op)]:
-                changed = copy.deepcopy(node)
-                changed.ops = [other()]
-                yield changed
+        case ast.Compare(ops=ops):
+            for at, op in enumerate(ops):
+                for other in COMPARISONS[type(op)]:
+                    changed = copy.deepcopy(node)
+                    changed.ops[at] = other()
+                    yield changed
         case ast.BoolOp(op=op, values=values):
             yield ast.BoolOp(op=ast.Or() if isinstance(op, ast.And) else ast.And(), values=values)
         case ast.UnaryOp(op=ast.USub() | ast.Not(), operand=operand):
@@ -188,7 +189,8 @@ class Mutation:
             for text, line, tree in mutants(source):
                 self.total += 1
                 if not self._caught(items, partial(become, module, tree)):
-                    why = EQUIVALENT.get(f"{path.stem}: {source.splitlines()[line - 1].strip()}: {text}")
+                    key = f"{path.stem}: {source.splitlines()[line - 1].strip()}: {text}"
+                    why = EQUIVALENT.get(key)
                     self.survivors += why is None
                     print(f"{path.stem}.py:{line}: {text}   {why or 'SURVIVED'}", flush=True)
             print(f"{path.stem}: {self.total} mutants so far", flush=True)

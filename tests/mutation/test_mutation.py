@@ -19,6 +19,7 @@ def unparsed(source: str) -> list[str]:
     ("source", "changed"),
     [
         ("f(a < b)", ["f(a <= b)", "f(a >= b)"]),
+        ("f(a < b > c)", ["f(a <= b > c)", "f(a >= b > c)", "f(a < b >= c)", "f(a < b <= c)"]),
         ("f(a is None)", ["f(a is not None)"]),
         ("f(a and b)", ["f(a or b)"]),
         ("f(-a)", ["f(a)"]),

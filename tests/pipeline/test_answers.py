@@ -74,6 +74,13 @@ def test_another_request_may_be_asked_of_a_saved_snapshot(capsys: Capture, tmp_p
     assert answer["reasons"][1]["short"] == pytest.approx(2 / 3)
 
 
+def test_whoever_reads_an_answer_about_emulated_devices_is_told(capsys: Capture, tmp_path: Path) -> None:
+    said = "the devices are emulated: machine two-t4\n"
+
+    assert explained(capsys, "--request", "{members: 1}", "--machine", "two-t4")[2] == said
+    assert explained(capsys, saved(tmp_path, TWO), "--machine", "two-t4")[2] == ""
+
+
 def test_the_stages_of_a_pipeline_are_explained_on_this_machine(capsys: Capture, tmp_path: Path) -> None:
     code, out, _ = explained(capsys, write(tmp_path))
 

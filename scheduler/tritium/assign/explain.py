@@ -14,7 +14,6 @@ from tritium.assign.types import (
     Decision,
     Drain,
     Member,
-    Reason,
     Request,
     Snapshot,
     Unassignable,
@@ -91,7 +90,7 @@ def _told(decision: Decision, most: int) -> list[str]:
             *_first([_member(member) for member in members], most),
         ]
         return lines + [f"  given up: {_wish(wish)}" for wish in decision.given_up]
-    reasons = _first([_reason(reason) for reason in decision.reasons], most)
+    reasons = _first([str(reason) for reason in decision.reasons], most)
     if isinstance(decision, Unassignable):
         return [_verdict(decision), *reasons]
     waits = [f"waits for {w.device} on {w.host}, held by {w.holder}" for w in decision.waits_for]
@@ -115,10 +114,6 @@ def _member(member: Member) -> str:
     where = f"{member.host} {member.pool}".strip()
     cpus = f", CPUs {member.cpus}" if member.cpus else ""
     return f"rank {member.rank} (local {member.local_rank}) on {where}: {devices}{cpus}"
-
-
-def _reason(reason: Reason) -> str:
-    return f"{reason.where}: {reason.sentence}" if reason.where else reason.sentence
 
 
 def _wish(wish: Constraints) -> str:

@@ -12,14 +12,14 @@ from operator import attrgetter
 
 import numpy as np
 
+from tritium.assign.deal import deal, in_use, kind_of
 from tritium.assign.layout import Shape, shape_of
 from tritium.assign.links import costs_of
 from tritium.assign.policies import Numbers
-from tritium.assign.rules import Kind
-from tritium.assign.types import Host, Pool, Snapshot
+from tritium.assign.types import Host, Pool, Request, Snapshot
 from tritium_discovery.device import Device, HostId, Uuid
 
-__all__ = ["Bucket", "Entry", "Index", "deal"]
+__all__ = ["Bucket", "Entry", "Index"]
 
 Bucket = tuple[Shape, int]
 """What alike hosts have in common: their shape, and the devices that are healthy and free, as a bit mask."""
@@ -38,6 +38,8 @@ class Entry:
     uuids: tuple[Uuid, ...]
     """Of the devices."""
     bucket: Bucket
+    shared: bool
+    """Whether pools list the same devices: which pool gets which depends on the request then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,14 @@ class Index:
         kept = (entry for entry in self.entries if entry.id not in new)
         return _ordered(snapshot, [*kept, *map(_seen, new.values())])
 
+    def suited(self, request: Request) -> Index:
+        """Return the index with devices that several pools list dealt as the request needs them."""
+        shared = {entry.id for entry in self.entries if entry.shared}
+        if not shared:
+            return self
+        again = [_seen(host, request) for host in self.snapshot.hosts if host.id in shared]
+        return _ordered(self.snapshot, [*(e for e in self.entries if not e.shared), *again])
+
 
 def _ordered(snapshot: Snapshot, seen: Iterable[Entry]) -> Index:
     entries = tuple(sorted(seen, key=attrgetter("rack", "id")))
@@ -82,10 +92,10 @@ def _ordered(snapshot: Snapshot, seen: Iterable[Entry]) -> Index:
     )
 
 
-def _seen(host: Host) -> Entry:
+def _seen(host: Host, request: Request | None = None) -> Entry:
     """Bring one host into order: its shape, its free devices, and its names."""
     pools = sorted(host.pools, key=lambda pool: pool.name)
-    dealt = deal(pools)
+    dealt = deal(pools, request)
     devices = tuple(device for mine in dealt for device in mine)
     taken = in_use(pools)
     free = sum(1 << i for i, device in enumerate(devices) if device.healthy and device.uuid not in taken)
@@ -107,46 +117,5 @@ def _seen(host: Host) -> Entry:
         devices=devices,
         uuids=tuple(device.uuid for device in devices),
         bucket=(shape, free),
+        shared=len(devices) < sum(len(pool.devices) for pool in pools),
     )
-
-
-def kind_of(device: Device) -> Kind:
-    """Return what requests may ask of a device."""
-    return Kind(device.product, device.memory_mib, device.capability, device.mig_profile)
-
-
-def in_use(pools: Iterable[Pool]) -> set[Uuid]:
-    """Return the devices of a host that nobody may get whole: any pool's word is enough."""
-    return {uuid for pool in pools for uuid in (*pool.held, *(share.device for share in pool.shares))}
-
-
-def deal(pools: list[Pool]) -> list[list[Device]]:
-    """Give each device to one pool: executors without isolation all list the same devices.
-
-    Devices that the same pools list are cut into runs of neighbours, in proportion to the pools'
-    seats; so whenever there are enough for all seats, each pool gets enough for its own.
-    """
-    listed: dict[Uuid, tuple[Device, set[int]]] = {}
-    for number, pool in enumerate(pools):
-        for device in pool.devices:
-            listed.setdefault(device.uuid, (device, set()))[1].add(number)
-    taken = in_use(pools)
-    heaps: dict[tuple[tuple[int, ...], bool], list[Device]] = {}
-    for device, listers in listed.values():
-        usable = device.healthy and device.uuid not in taken
-        heaps.setdefault((tuple(sorted(listers)), usable), []).append(device)
-    dealt: list[list[Device]] = [[] for _ in pools]
-    for (numbers, _), heap in heaps.items():
-        heap.sort(key=_by_bus)
-        weights = [1 if (seats := pools[number].seats) is None else seats for number in numbers]
-        total, reached = max(1, sum(weights)), 0
-        for number, weight in zip(numbers, weights, strict=True):
-            dealt[number] += heap[len(heap) * reached // total : len(heap) * (reached + weight) // total]
-            reached += weight
-        if reached == 0:
-            dealt[numbers[0]] += heap
-    return [sorted(mine, key=_by_bus) for mine in dealt]
-
-
-def _by_bus(device: Device) -> tuple[str, int, Uuid]:
-    return (device.pci_bus_id, device.address, device.uuid)

@@ -19,6 +19,7 @@ __all__ = ["place"]
 def place(index: Index, request: Request, policy: Policy) -> Ranks | None:
     """Place a request, its wishes included; ``None`` if it does not fit."""
     # 1. How much room is there on each host?
+    index = index.suited(request)
     space = space_for(index, request)
     left = request.members - int(space.seated.sum())
     rooms = keep_apart(space.rooms, apart_of(request), policy)

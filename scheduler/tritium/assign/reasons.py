@@ -20,6 +20,7 @@ _NAMED = 3
 
 def why_not(index: Index, request: Request, policy: Policy) -> tuple[Reason, ...]:
     """Return everything that stands in a request's way, ordered by how close it came."""
+    index = index.suited(request)
     reasons = list(_room_reasons(index, request, policy))
     for entry in index.entries:
         reasons += _device_reasons(entry, request)
@@ -75,7 +76,7 @@ def _room_reasons(index: Index, request: Request, policy: Policy) -> Iterator[Re
         index.entries, index.bucket_of.tolist(), space.seated.tolist(), space.seats_fit.tolist(), strict=True
     ):
         if not fit:
-            yield _seats_short(entry, seated, space.usable[bucket].bit_count(), request)
+            yield from _seats_short(entry, seated, space.usable[bucket], request)
     seated = int(space.seated.sum())
     if request.members < seated:
         sentence = f"{counted(request.members, 'member')} asked, but Spark started {seated} tasks for them"
@@ -98,14 +99,22 @@ def _most(index: Index, room: Sequence[int]) -> str:
     return named + (f" and {len(hosts) - _NAMED} hosts more" if len(hosts) > _NAMED else "")
 
 
-def _seats_short(entry: Entry, seated: int, usable: int, request: Request) -> Reason:
-    there = counted(usable, "usable device")
-    return Reason(
-        rule="seats",
-        where=entry.id,
-        sentence=f"Spark started {counted(seated, 'task')} here: {asked(request)}, {there}",
-        short=max(0.0, 1 - usable / (seated * max(1, request.devices_each))),
-    )
+def _seats_short(entry: Entry, seated: int, usable: int, request: Request) -> Iterator[Reason]:
+    """Yield each pool that has too few devices for its tasks, or the host whose devices do not lie right."""
+    shape, each = entry.bucket[0], max(1, request.devices_each)
+    parts = [
+        (f"{entry.id} {pool.name}".strip(), seats or 0, (part & usable).bit_count())
+        for pool, part, seats in zip(entry.pools, shape.pools, shape.seats, strict=True)
+    ]
+    lacking = [part for part in parts if part[2] < part[1] * each]
+    for where, tasks, there in lacking or [(entry.id, seated, usable.bit_count())]:
+        yield Reason(
+            rule="seats",
+            where=where,
+            sentence=f"Spark started {counted(tasks, 'task')} here: {asked(request)}, "
+            f"{counted(there, 'usable device')}",
+            short=max(0.0, 1 - there / (tasks * each)),
+        )
 
 
 def asked(request: Request) -> str:

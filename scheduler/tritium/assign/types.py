@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -134,6 +135,12 @@ class Request(Constraints):
         problems = (
             (self.members < 1, f"members is {self.members}, at least 1 needed"),
             (self.devices_each < 0, f"devices_each is {self.devices_each}, at least 0 needed"),
+            (self.min_memory_mib < 0, f"min_memory_mib is {self.min_memory_mib}, at least 0 needed"),
+            (self.product == "", "product is empty; leave it out where any will do"),
+            (
+                self.drain_s is not None and not 0 <= self.drain_s < math.inf,
+                f"drain_s is {self.drain_s}, seconds needed",
+            ),
             (self.share_mib < 0, f"share_mib is {self.share_mib}, at least 0 needed"),
             (self.group < 1, f"group is {self.group}, at least 1 needed"),
             (
@@ -190,6 +197,10 @@ class Reason:
     """E.g. ``GPU-8f6d: 9000 MiB, 16384 needed``."""
     short: float = 1.0
     """How much was missing, from 0 (nothing but time) to 1 (everything); reasons come closest first."""
+
+    def __str__(self) -> str:
+        """Return the sentence behind its place."""
+        return f"{self.where}: {self.sentence}" if self.where else self.sentence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

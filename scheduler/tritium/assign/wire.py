@@ -72,7 +72,7 @@ def _read(kind: Any, data: Any, path: str) -> Any:
             None if data is None else _read(next(part for part in parts if part is not NoneType), data, path)
         )
     if origin is Literal:
-        if data not in parts:
+        if not isinstance(data, str | None) or data not in parts:
             raise Malformed(path, f"expected one of {', '.join(map(repr, parts))}, got {data!r}")
         return data
     if origin is Mapping:
@@ -82,7 +82,7 @@ def _read(kind: Any, data: Any, path: str) -> Any:
     if is_dataclass(kind):
         return _read_object(kind, _checked(dict, data, path), path)
     if isinstance(kind, type) and issubclass(kind, IntEnum):
-        if data not in kind.__members__:
+        if not isinstance(data, str) or data not in kind.__members__:
             raise Malformed(path, f"expected one of {', '.join(kind.__members__)}, got {data!r}")
         return kind[data]
     return data if kind is Any else _checked(kind, data, path)

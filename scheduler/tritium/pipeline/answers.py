@@ -18,9 +18,9 @@ from tritium.errors import BadSpec, Occupied, Unplaceable
 from tritium.pipeline.load import load
 from tritium.pipeline.look import survey
 from tritium.pipeline.plan import POLICY, alone
-from tritium.pipeline.start import environment, planned
+from tritium.pipeline.start import MACHINE, environment, planned
 
-__all__ = ["answers", "exit_code", "request_of"]
+__all__ = ["answers", "emulated", "exit_code", "request_of"]
 
 T = TypeVar("T")
 
@@ -45,6 +45,13 @@ def answers(
     else:
         raise BadSpec("explain", ["name a file, or say with --request what is asked of this machine"])
     return {name: answer(question) for name, question in questions.items()}
+
+
+def emulated(file: Path | None, *, machine: str | None) -> str | None:
+    """Return the machine that an answer is about if it is emulated; of a saved snapshot nobody knows."""
+    if file is not None and file.suffix == ".json":
+        return None
+    return environment(os.environ, machine).get(MACHINE) or None
 
 
 def exit_code(told: Iterable[Explanation]) -> int:

@@ -194,7 +194,7 @@ def _fits(stage: StagePlan) -> bool:
 def _reasons(decision: Decision) -> Sequence[str]:
     if isinstance(decision, Assigned):
         return ()
-    return [f"{reason.where}: {reason.sentence}".removeprefix(": ") for reason in decision.reasons]
+    return [str(reason) for reason in decision.reasons]
 
 
 def _against(device: Device, survey: Survey, request: Request) -> str:

@@ -108,9 +108,7 @@ def take(view: TaskView, request: Request, policy: str, *, what: str, note: str 
             except DeviceHeld as err:
                 return str(err)
         case Unassignable():
-            sentences = [
-                f"{reason.where}: {reason.sentence}".removeprefix(": ") for reason in decision.reasons
-            ]
+            sentences = [str(reason) for reason in decision.reasons]
             raise Unplaceable(f"{what}: no device of {view.pool_name} will do:", sentences)
         case _:
             return ", ".join(f"{wait.device} is held by {wait.holder}" for wait in decision.waits_for)

@@ -48,7 +48,7 @@ def place(hellos: Sequence[Hello], asked: Asked) -> Placed | Refusal:
     snapshot = snapshot_of([_without(hello.view, asked.avoid) for hello in hellos])
     decision = assign(snapshot, asked.request, asked.policy)
     if not isinstance(decision, Assigned):
-        reasons = tuple(f"{reason.where}: {reason.sentence}" for reason in decision.reasons)
+        reasons = tuple(map(str, decision.reasons))
         waits_for = decision.waits_for if isinstance(decision, Waiting) else ()
         devices = tuple(wait.device for wait in waits_for)
         return Refusal(reasons=reasons, waits=isinstance(decision, Waiting), waits_for=devices)
