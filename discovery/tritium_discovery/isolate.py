@@ -38,7 +38,12 @@ def call(function: Callable[[], _T], *, timeout_s: float) -> _T:
     Raises:
         DiscoveryError: as `answer`.
     """
-    return cast("_T", answer(ask(function), timeout_s=timeout_s))
+    asked = ask(function)
+    try:
+        return cast("_T", answer(asked, timeout_s=timeout_s))
+    except KeyboardInterrupt:
+        leave(asked)
+        raise
 
 
 def ask(function: Callable[[], object]) -> Asked:
@@ -59,11 +64,7 @@ def answer(asked: Asked, *, timeout_s: float) -> object:
         DriverError: the child died, as when a driver crashes its caller.
         DiscoveryError: whatever the function raised.
     """
-    try:
-        said = _read(asked.reader, deadline=time.monotonic() + timeout_s)
-    except KeyboardInterrupt:
-        leave(asked)
-        raise
+    said = _read(asked.reader, deadline=time.monotonic() + timeout_s)
     if said is None:
         leave(asked)
         raise TimedOut(
@@ -82,7 +83,8 @@ def answer(asked: Asked, *, timeout_s: float) -> object:
 
 def leave(asked: Asked) -> None:
     """Give a question up. The child is killed and not waited for, since in the driver it may never die."""
-    os.close(asked.reader)
+    with suppress(OSError):  # an interrupt may come after it was closed
+        os.close(asked.reader)
     with suppress(ProcessLookupError):
         os.kill(asked.pid, _SIGKILL)
     _collect(asked.pid, os.WNOHANG)

@@ -29,14 +29,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return cli.main(arguments)
     gc.disable()  # looking for garbage, of which there is none yet, takes a tenth of the time to start
     asked = isolate.ask(_observe)
-    from tritium_discovery.answer import answer
-
     try:
+        from tritium_discovery.answer import answer
+
         _print(answer(os.environ, asked))
     except DiscoveryError as err:
         sys.stderr.write(f"gpu-discover: {err}\n")
         return err.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # at whatever point: the child may never end by itself
+        isolate.leave(asked)
         return 130
     return 0
 

@@ -16,7 +16,7 @@ import pytest
 from machines import NAMES, written
 from rigs.commands import GOLDEN, compare, plain, run, unnamed
 from rigs.jvm import COMMAND, FakeJvm, clean_environment
-from rigs.processes import eventually
+from rigs.processes import assert_gone, eventually
 from tritium_discovery.doctor import _permissions
 from tritium_discovery.errors import DiscoveryError
 
@@ -288,8 +288,10 @@ def test_a_working_directory_that_is_gone_is_no_matter(arguments: tuple[str, ...
     subprocess.run(["sh", "-c", program, "sh", COMMAND, *arguments], env=environ, cwd=tmp_path, check=True)
 
 
-@pytest.mark.parametrize("arguments", [(), ("list",)])
-def test_an_interrupt_ends_it_at_once_and_quietly(arguments: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("arguments", "after_s"), [((), 0.0), ((), 0.5), (("list",), 0.5)])
+def test_an_interrupt_ends_it_at_once_and_quietly_and_its_child_too(
+    arguments: tuple[str, ...], after_s: float, tmp_path: Path
+) -> None:
     machine = written(tmp_path, hang=["nvmlInit"])
     environ = clean_environment(
         TRITIUM_MACHINE=machine, TRITIUM_DIR=str(tmp_path / "state"), TRITIUM_TIMEOUT_S="50"
@@ -297,9 +299,12 @@ def test_an_interrupt_ends_it_at_once_and_quietly(arguments: tuple[str, ...], tm
 
     with subprocess.Popen([COMMAND, *arguments], env=environ, stderr=subprocess.PIPE, text=True) as process:
         eventually(lambda: bool(psutil.Process(process.pid).children()))
-        time.sleep(0.5)  # until it waits
+        time.sleep(after_s)  # until it loads the rest, or waits
+        children = psutil.Process(process.pid).children()
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=20)
 
     assert process.returncode == 130
     assert "Traceback" not in said
+    assert len(children) == 1
+    assert_gone(children, within_s=10)
