@@ -68,6 +68,20 @@ def test_two_policies_open_different_devices_in_the_same_application() -> None:
     assert opened["packed"] != opened["spread"]
 
 
+def test_what_groups_need_is_required_and_what_is_preferred_is_given_up() -> None:
+    wish = tritium.Constraints(product="H100")
+
+    values = tritium.Gang(ranks=2, group=2, near="nvlink", prefer=(wish,)).run(who).values
+
+    assert len({uuid for value in values for uuid in value["devices"]}) == 2
+    with pytest.raises(
+        Unplaceable, match=r"4 members with 2 devices each \(H100\) in groups of 4 on one nvlink"
+    ):
+        tritium.Gang(
+            ranks=4, gpus_per_rank=2, group=4, near="nvlink", product="H100", launch_timeout_s=5
+        ).run(who)
+
+
 def test_keyword_arguments_reach_every_rank() -> None:
     def add(*, left: int, right: int) -> int:
         return left + right + int(tritium.rank().rank)
@@ -250,6 +264,8 @@ def test_all_mistakes_in_a_gangs_numbers_are_named_at_once() -> None:
         "Gang: policy: 'best' is unknown; there are packed, spread",
         "Gang: framework: 'caffe' is unknown; there are torch",
     ]
+    with pytest.raises(BadSpec, match="Gang: 3 members do not divide into groups of 2"):
+        tritium.Gang(ranks=3, group=2)
 
 
 def test_every_error_has_an_exit_code_of_its_own() -> None:

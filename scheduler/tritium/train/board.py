@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tritium.assign.ledger import Event, Gone, Granted
 from tritium.assign.types import Member
@@ -19,7 +19,10 @@ from tritium.train.assembly import Assembly
 from tritium.train.messages import FromTask
 from tritium.train.placing import Asked, Placed, place
 
-__all__ = ["BOARD", "Board", "Entry", "Witness"]
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+__all__ = ["BOARD", "Board", "Entry", "Witness", "serve_metrics"]
 
 _REMEMBERED = 10_000
 """Events that are kept; a view need not reach back for ever."""
@@ -143,6 +146,19 @@ class Witness:
         if rank in self._running:
             self._running.discard(rank)
             self._board.handle(Gone(owner=self._owner, rank=rank), gang=self._assembly.gang)
+
+
+def serve_metrics(spark: SparkSession) -> None:
+    """Serve Prometheus metrics of the board where ``spark.tritium.metrics.port`` says so.
+
+    Raises:
+        BadSpec: the port cannot be listened on.
+    """
+    port = spark.conf.get("spark.tritium.metrics.port", None)
+    if port is not None:
+        from tritium import metrics
+
+        metrics.serve(int(port))
 
 
 def _numbers(values: Mapping[str, Any]) -> Mapping[str, float]:

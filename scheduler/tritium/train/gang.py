@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tritium.assign import POLICIES
-from tritium.assign.types import Request
+from tritium.assign.types import BadRequest, Constraints, Request
 from tritium.errors import BadSpec, TritiumError
 from tritium.spark.capability import on_connect
 from tritium.spark.profile import resource_profile
@@ -20,7 +20,7 @@ from tritium.spark.splits_read import map_rows
 from tritium.train import checkpoints as kept
 from tritium.train.assembly import Assembly
 from tritium.train.attempts import tried
-from tritium.train.board import BOARD, Witness
+from tritium.train.board import BOARD, Witness, serve_metrics
 from tritium.train.book import Book
 from tritium.train.cancel import Cancel
 from tritium.train.connect import ConnectJob, require_slots
@@ -60,6 +60,12 @@ class Gang:
     """Memory that each device must have."""
     product: str | None = None
     """Part of the product name that each device must carry, e.g. ``A100``."""
+    group: int = 1
+    """Ranks that must lie ``near`` each other, e.g. 4 for tensor parallel; consecutive ranks."""
+    near: Literal["host", "switch", "nvlink"] = "host"
+    """What the devices of one group share: a host, a PCIe switch, or a net of NVLinks."""
+    prefer: tuple[Constraints, ...] = ()
+    """Wished for, most important first: what cannot be had is given up, the last wish first."""
     policy: str = "packed"
     """How the assigner chooses: a name in ``tritium.assign.POLICIES``."""
     framework: str = "torch"
@@ -106,6 +112,10 @@ class Gang:
             )
             if value not in known
         ]
+        try:
+            _ = self.request
+        except BadRequest as err:
+            problems = problems or [*err.problems]
         if problems:
             raise BadSpec("Gang", problems)
 
@@ -146,7 +156,7 @@ class Gang:
         """
         pickled = payload(function, args, kwargs)
         spark = data.sparkSession if data is not None else active_session()
-        _serve_metrics(spark)
+        serve_metrics(spark)
         rows, how = rows_of(spark, data, self.ranks, splits=splits)
         failed: list[TritiumError] = []
 
@@ -188,6 +198,9 @@ class Gang:
             devices_each=self.gpus_per_rank,
             min_memory_mib=self.min_memory_mib,
             product=self.product,
+            group=self.group,
+            near=self.near,
+            prefer=self.prefer,
         )
 
 
@@ -283,11 +296,3 @@ class _Work:
             again_s=random.uniform(0.1, 0.5),  # noqa: S311  no secret
             began={"gathering": now},
         )
-
-
-def _serve_metrics(spark: SparkSession) -> None:
-    port = spark.conf.get("spark.tritium.metrics.port", None)
-    if port is not None:
-        from tritium import metrics
-
-        metrics.serve(int(port))
