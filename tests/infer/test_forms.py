@@ -65,7 +65,7 @@ def test_an_arrow_batch_has_nulls_and_nested_values_and_so_may_the_answer(rows: 
     assert [row.id for row in out] == list(range(40))
 
 
-def test_tensors_lie_over_the_same_memory_and_preprocess_has_arrays(spark: SparkSession) -> None:
+def test_tensors_may_be_changed_in_place_and_preprocess_has_arrays(spark: SparkSession) -> None:
     def preprocess(batch: Mapping[str, Any]) -> Mapping[str, Any]:
         import numpy as np
 

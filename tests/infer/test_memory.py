@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tritium.infer.memory import Memory, read, renew, view_of
+from tritium.infer.memory import Memory, read, view_of
 
 
 @pytest.mark.parametrize(
@@ -94,17 +94,3 @@ def test_a_slice_of_an_arrow_batch_takes_the_room_of_its_own_rows_and_is_read_wi
     assert found["column"].to_pylist() == [None, 1]
     first = np.frombuffer(view, np.uint8).ctypes.data
     assert first <= found["batch"]["n"].buffers()[1].address < first + len(view)
-
-
-def test_a_private_view_may_be_changed_until_it_is_renewed_and_nobody_else_sees_it() -> None:
-    memory = Memory()
-    spans, _ = memory.write({"x": np.zeros(100_000)})
-    view = view_of(os.dup(memory.fileno), private=True)
-
-    np.frombuffer(view, np.uint8)[:] = 255
-    other = read(view_of(os.dup(memory.fileno)), spans)["x"]
-    memory.write({"x": np.ones(100_000)})
-    renew(view)
-
-    assert other.sum() == 100_000
-    assert read(view, spans)["x"].sum() == 100_000

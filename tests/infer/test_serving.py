@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +12,6 @@ import pytest
 
 from tritium.infer.failure import Failure
 from tritium.infer.forms import Form
-from tritium.infer.memory import Memory, read, renew, view_of
 from tritium.infer.serving import Model
 
 
@@ -27,8 +25,8 @@ def model(
     return Model(predict, output, quarantine, form)
 
 
-def rows(*x: float) -> Callable[[], Any]:
-    return lambda: {"x": np.array(x)}
+def rows(*x: float) -> Mapping[str, Any]:
+    return {"x": np.array(x)}
 
 
 @pytest.mark.parametrize(
@@ -152,8 +150,8 @@ def test_too_little_memory_halves_the_batch_and_is_remembered() -> None:
     assert answers[1].most == 2
 
 
-def arrow_rows(*x: float | None) -> Callable[[], Any]:
-    return lambda: pa.RecordBatch.from_pydict({"x": pa.array(x, pa.float64())})
+def arrow_rows(*x: float | None) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pydict({"x": pa.array(x, pa.float64())})
 
 
 @pytest.mark.parametrize(
@@ -199,13 +197,8 @@ def test_guilty_rows_and_too_little_memory_are_found_in_arrow_batches_too() -> N
 def test_tensors_may_be_changed_in_place_and_each_attempt_sees_the_rows_as_they_were() -> None:
     import torch
 
-    memory = Memory()
-    spans, _ = memory.write({"x": np.arange(1.0, 6.0)})
-    view = view_of(os.dup(memory.fileno), private=True)
-
-    def batch() -> Any:
-        renew(view)
-        return read(view, spans)
+    given = np.arange(1.0, 6.0)
+    given.flags.writeable = False
 
     def predict(columns: Mapping[str, Any]) -> Any:
         x = columns["x"]
@@ -216,13 +209,32 @@ def test_tensors_may_be_changed_in_place_and_each_attempt_sees_the_rows_as_they_
         return {"y": x, "z": x.numpy()[:, None]}
 
     found = model(predict, output=("y", "z"), quarantine=True, form="torch")
-    answers = [found.answer(batch, 5) for _ in range(2)]
+    answers = [found.answer({"x": given}, 5) for _ in range(2)]
 
     for answer in answers:
         assert answer.values["y"].tolist() == [2, 4, 8, 10]
         assert answer.values["z"].tolist() == [[2], [4], [8], [10]]
         assert [bad.row for bad in answer.bad] == [2]
-    assert read(view_of(os.dup(memory.fileno)), spans)["x"].tolist() == [1, 2, 3, 4, 5]
+    assert given.tolist() == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("kind", ["bool", "int8", "int64", "float16", "float64", "complex64"])
+def test_tensors_have_the_type_and_the_shape_of_the_arrays_batch_after_batch(kind: str) -> None:
+    import torch
+
+    shapes = [(3, 2), (5, 4), (2, 7), (0, 2), (4,)]
+
+    def predict(columns: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        assert columns["x"].dtype == getattr(torch, kind)
+        return columns["x"].reshape(len(columns["x"]), -1)
+
+    found = model(predict, form="torch")
+
+    for shape in shapes:
+        array = np.arange(np.prod(shape)).reshape(shape).astype(kind)
+        answer = found.answer({"x": array}, len(array)).values["y"]
+        assert answer.tolist() == array.reshape(len(array), int(np.prod(shape[1:]))).tolist()
 
 
 @pytest.mark.torch
@@ -230,4 +242,4 @@ def test_a_column_that_no_tensor_can_hold_is_named_once_and_for_all_rows() -> No
     words = {"word": np.array(["a", "b"], dtype=object)}
 
     with pytest.raises(Failure, match="no tensor can hold the column word: TypeError: can't convert"):
-        model(lambda batch: batch, form="torch", quarantine=True).answer(lambda: words, 2)
+        model(lambda batch: batch, form="torch", quarantine=True).answer(words, 2)

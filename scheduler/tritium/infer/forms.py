@@ -6,9 +6,9 @@ form       what ``predict`` gets
 ``numpy``  ``{column: array}``, rows along the first axis, as ``tritium.columns`` says: numbers
            ``(rows,)`` of their own type, lists of equal length ``(rows, length, ...)``, strings
            and binary ``(rows,)`` of objects; read-only
-``torch``  ``{column: tensor}`` in main memory, of the same shapes and types and over the same
-           memory; it may be changed in place, which nobody else sees. Strings, binary, dates
-           and decimals have no tensor
+``torch``  ``{column: tensor}`` in main memory, of the same shapes and types; it may be changed in
+           place, and is overwritten by the next batch. Strings, binary, dates and decimals have
+           no tensor
 ``arrow``  one ``pyarrow.RecordBatch`` of the input columns: any type, nulls, ragged and nested
            lists included
 ========== ===================================================================================
@@ -19,7 +19,6 @@ An answer may have any of these forms, whatever was asked for.
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -27,34 +26,52 @@ import numpy as np
 
 from tritium.infer.failure import Failure
 
-__all__ = ["FORMS", "Form", "copied", "cut", "formed", "named", "plain"]
+__all__ = ["FORMS", "Form", "Room", "copied", "cut", "named", "plain"]
 
 Form: TypeAlias = Literal["numpy", "torch", "arrow"]
 FORMS: tuple[Form, ...] = get_args(Form)
 
 
-def formed(columns: Any, form: Form) -> Any:
-    """Return what the model gets; nothing is copied.
+class Room:
+    """Memory that the tensors of one batch after the other lie in.
 
-    Raises:
-        Failure: a column that no tensor can hold, or torch is not installed.
+    The memory that tasks write batches to is shared and read-only, which no tensor can be: a change in place
+    would end the process. So this is one copy, into pages that are there already; a private mapping of the
+    same memory, renewed for each attempt, was slower: its pages are not there.
     """
-    if form != "torch":
-        return columns
-    try:
-        import torch
-    except ImportError as err:
-        raise Failure.of("there are no torch tensors", err) from err
-    with warnings.catch_warnings():
-        # The arrays are read-only; the memory behind them is private to this process.
-        warnings.simplefilter("ignore", UserWarning)
+
+    def __init__(self) -> None:
+        self._bytes: dict[str, np.ndarray[Any, np.dtype[np.uint8]]] = {}
+
+    def tensors(self, columns: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return columns as tensors.
+
+        Raises:
+            Failure: a column that no tensor can hold, or torch is not installed.
+        """
+        try:
+            import torch
+        except ImportError as err:
+            raise Failure.of("there are no torch tensors", err) from err
         tensors = {}
         for name, array in columns.items():
             try:
-                tensors[name] = torch.from_numpy(array)
-            except (TypeError, ValueError) as err:
+                tensors[name] = torch.from_numpy(array if array.dtype.hasobject else self._put(name, array))
+            except TypeError as err:
                 raise Failure.of(f"no tensor can hold the column {name}", err) from err
-    return tensors
+        return tensors
+
+    def holds(self, array: Any) -> bool:
+        """Whether an array lies in here, as an answer does that was made in place."""
+        return any(np.may_share_memory(array, place) for place in self._bytes.values())
+
+    def _put(self, name: str, array: Any) -> Any:
+        place = self._bytes.get(name)
+        if place is None or len(place) < array.nbytes:
+            place = self._bytes[name] = np.empty(array.nbytes, np.uint8)
+        put = place[: array.nbytes].view(array.dtype).reshape(array.shape)
+        np.copyto(put, array)
+        return put
 
 
 def cut(columns: Any, rows: slice) -> Any:

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-__all__ = ["Memory", "Spans", "read", "renew", "view_of"]
+__all__ = ["Memory", "Spans", "read", "view_of"]
 
 Spans: TypeAlias = tuple[tuple[int, int], ...]
 """Where the parts of a value lie, each as offset and length; the pickle is the first."""
@@ -108,22 +108,12 @@ def _column(stream: Any) -> Any:
     return _batch(stream).column(0)
 
 
-def view_of(fileno: int, *, private: bool = False) -> memoryview:
-    """Map a memory for reading, and close the descriptor.
-
-    A private one may be written to, which only this process sees, until it is renewed.
-    """
+def view_of(fileno: int) -> memoryview:
+    """Map a memory for reading, and close the descriptor."""
     try:
-        return memoryview(mmap.mmap(fileno, 0, access=mmap.ACCESS_COPY if private else mmap.ACCESS_READ))
+        return memoryview(mmap.mmap(fileno, 0, access=mmap.ACCESS_READ))
     finally:
         os.close(fileno)
-
-
-def renew(view: memoryview) -> None:
-    """Let a private view show again what the other process wrote: pages of our own are given up."""
-    mapped = view.obj
-    assert isinstance(mapped, mmap.mmap)  # noqa: S101  `view_of` made it
-    mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def read(view: memoryview, spans: Sequence[tuple[int, int]]) -> Any:

@@ -27,7 +27,7 @@ from typing import Any
 
 from tritium.infer.failure import Failure
 from tritium.infer.link import Link
-from tritium.infer.memory import Memory, Spans, read, renew, view_of
+from tritium.infer.memory import Memory, Spans, read, view_of
 from tritium.infer.serving import Model
 from tritium.infer.words import Order, Said
 from tritium.train import sweep
@@ -66,14 +66,7 @@ class _Work:
     rows: int
     spans: Spans
     view: memoryview
-    private: bool
     came: float
-
-    def read(self) -> Any:
-        """Read its rows, without what was changed of them since they were written."""
-        if self.private:
-            renew(self.view)
-        return read(self.view, self.spans)
 
 
 def main(argv: list[str]) -> int:
@@ -145,7 +138,7 @@ class _Owner:
         failure: Failure | None = None
         predict_s = 0.0
         try:
-            answer = model.answer(work.read, work.rows)
+            answer = model.answer(read(work.view, work.spans), work.rows)
             predict_s = answer.predict_s
             memory = work.guest.answers.setdefault(work.slot, Memory())
             spans, has_grown = memory.write(answer)
@@ -239,14 +232,12 @@ class _Owner:
             del self._guests[fileno]
             guest.link.close()
             return
-        private = self._order.form == "torch"  # no tensor is read-only
         for descriptor in descriptors:
-            guest.views[slot] = view_of(descriptor, private=private)
-        view = guest.views[slot]
-        came = time.monotonic()
-        self._work.put(
-            _Work(guest=guest, slot=slot, rows=rows, spans=spans, view=view, private=private, came=came)
+            guest.views[slot] = view_of(descriptor)
+        work = _Work(
+            guest=guest, slot=slot, rows=rows, spans=spans, view=guest.views[slot], came=time.monotonic()
         )
+        self._work.put(work)
 
     def _end_at_once(self) -> None:
         """The executor is gone: nothing of this may be left, whatever it is doing."""

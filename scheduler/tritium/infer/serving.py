@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tritium.infer.failure import Failure
-from tritium.infer.forms import Form, copied, cut, formed, named, plain
+from tritium.infer.forms import Form, Room, copied, cut, named, plain
 from tritium.infer.parts import Bad, Sizes, Trust, in_parts
 
 __all__ = ["Answer", "Model"]
@@ -41,21 +41,20 @@ class Model:
     """It has worked and does not any more, on rows that were good before: as after a CUDA error."""
     _sizes: Sizes = field(default_factory=Sizes)
     _trust: Trust = field(default_factory=Trust)
+    _room: Room = field(default_factory=Room)
     _proof: Any = None
     """One row that went well."""
 
-    def answer(self, batch: Callable[[], Any], rows: int) -> Answer:
-        """Predict one batch; ``batch()`` reads it, anew for each attempt on it that may have changed it.
+    def answer(self, columns: Any, rows: int) -> Answer:
+        """Predict one batch.
 
         Raises:
             Failure: the user's function failed, or returned what does not fit.
         """
         began = time.monotonic()
-        columns = batch()
 
         def attempt(begin: int, end: int) -> Mapping[str, Any]:
-            given = batch() if self.form == "torch" else columns
-            part = given if end - begin == rows else cut(given, slice(begin, end))
+            part = columns if end - begin == rows else cut(columns, slice(begin, end))
             return self._called(part, end - begin)
 
         try:
@@ -63,7 +62,7 @@ class Model:
                 rows, attempt, sizes=self._sizes, trust=self._trust if self.quarantine else None
             )
             if self.quarantine:
-                self._doubt(batch, begin=parts[0].begin if parts else None)
+                self._doubt(columns, begin=parts[0].begin if parts else None)
         except Failure:
             raise
         except Exception as err:
@@ -76,25 +75,28 @@ class Model:
         )
 
     def _called(self, columns: Any, rows: int) -> Mapping[str, Any]:
-        answer = self.predict(formed(columns, self.form))
+        answer = self.predict(self._formed(columns))
         try:
             found = _by_name(answer, self.output, rows)
-            return _apart(found, columns) if self.form == "torch" else found
+            return {name: np.array(made) if self._room.holds(made) else made for name, made in found.items()}
         except (ValueError, TypeError) as err:
             # This is a mistake of the program, whatever the rows are.
             raise Failure.of("predict returned what does not fit", err) from err
 
-    def _doubt(self, batch: Callable[[], Any], begin: int | None) -> None:
+    def _formed(self, columns: Any) -> Any:
+        return self._room.tensors(columns) if self.form == "torch" else columns
+
+    def _doubt(self, columns: Any, begin: int | None) -> None:
         """Find out whether a model that failed on a whole batch still does what it could."""
         if begin is None:
             if self._proof is not None:
                 try:
-                    self.predict(formed(copied(self._proof), self.form))
+                    self.predict(self._formed(self._proof))
                 except Exception:
                     self.broken = True
                     raise
         elif self._proof is None:
-            self._proof = copied(cut(batch(), slice(begin, begin + 1)))
+            self._proof = copied(cut(columns, slice(begin, begin + 1)))
 
 
 def _by_name(answer: Any, output: Sequence[str], rows: int) -> Mapping[str, Any]:
@@ -108,15 +110,6 @@ def _by_name(answer: Any, output: Sequence[str], rows: int) -> Mapping[str, Any]
         if len(values) != rows:
             raise ValueError(f"{name}: {len(values)} rows for a batch of {rows}")
     return found
-
-
-def _apart(values: Mapping[str, Any], columns: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Copy what lies in the batch itself, as after a change in place: that is read anew."""
-
-    def lies_in_batch(array: Any) -> bool:
-        return any(np.may_share_memory(array, column) for column in columns.values())
-
-    return {name: np.array(array) if lies_in_batch(array) else array for name, array in values.items()}
 
 
 def _joined(parts: list[Any]) -> Any:
