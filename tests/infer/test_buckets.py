@@ -70,6 +70,20 @@ def test_rows_come_back_in_their_order_whatever_the_batches_of_arrow_are(
     assert pa.Table.from_batches(back, batch.schema).equals(pa.Table.from_batches([batch]))
 
 
+def test_what_waits_for_the_rest_of_its_window_is_kept_from_memory_that_is_used_again() -> None:
+    windows = Windows(Padding(fill={"x": 0}, buckets=(1, 2, 3)), size=4)
+    shared = np.zeros(1, np.int64)
+
+    def answered() -> Any:
+        for batch in windows.cut([as_batch([3, 1, 2])]):
+            shared[0] = batch["n"][0].as_py()
+            yield pa.RecordBatch.from_arrays([pa.array(shared)], names=["n"])
+
+    (back,) = windows.restored(answered())
+
+    assert back["n"].to_pylist() == [0, 1, 2]
+
+
 def fed(batch: pa.RecordBatch, **options: Any) -> Fed:
     defaults = {"columns": None, "preprocess": None, "quarantine": True}
     (found,) = Prepare(**{**defaults, **options}).feed([batch])

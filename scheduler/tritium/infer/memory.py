@@ -76,36 +76,25 @@ class Memory:
 
 
 class _Pickler(pickle.Pickler):
-    """Leaves the contents of Arrow batches and columns out of the pickle too."""
+    """Leaves the contents of Arrow's arrays, also those of a batch, out of the pickle too."""
 
     def reducer_override(self, value: Any) -> Any:
         """Say how a value is made again."""
         arrow = sys.modules.get("pyarrow")
-        if arrow is not None and isinstance(value, arrow.RecordBatch):
-            return _batch, (_stream(value),)
-        if arrow is not None and isinstance(value, arrow.Array):
-            return _column, (_stream(arrow.RecordBatch.from_arrays([value], names=[""])),)
-        return NotImplemented
+        if arrow is None or not isinstance(value, arrow.Array):
+            return NotImplemented
+        batch = arrow.RecordBatch.from_arrays([value], names=[""])
+        stream = arrow.BufferOutputStream()
+        with arrow.ipc.new_stream(stream, batch.schema) as writer:
+            writer.write_batch(batch)
+        return _array, (pickle.PickleBuffer(stream.getvalue()),)
 
 
-def _stream(batch: Any) -> pickle.PickleBuffer:
-    import pyarrow as pa
-
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return pickle.PickleBuffer(sink.getvalue())
-
-
-def _batch(stream: Any) -> Any:
+def _array(stream: Any) -> Any:
     import pyarrow as pa
 
     with pa.ipc.open_stream(pa.py_buffer(stream)) as reader:
-        return reader.read_next_batch()
-
-
-def _column(stream: Any) -> Any:
-    return _batch(stream).column(0)
+        return reader.read_next_batch().column(0)
 
 
 def view_of(fileno: int) -> memoryview:
