@@ -17,6 +17,7 @@ from rigs.owners import Executor, by_value, executor, numbers
 from rigs.processes import assert_gone, eventually
 from tritium.errors import CannotHold, Unplaceable
 from tritium.infer.failure import Failure
+from tritium.infer.link import addresses, connect
 from tritium_discovery import drain, holds
 
 pytestmark = pytest.mark.process
@@ -144,6 +145,28 @@ def test_what_a_dead_owner_did_not_answer_goes_to_the_next(one_gpu: Executor, tm
 
     assert one_gpu.predicted(load, numbers(10, 10, 10, 10, 10)) == list(range(50))
     assert (tmp_path / "died").exists()
+
+
+def test_an_owner_that_hears_what_it_cannot_read_ends_and_the_next_is_found(
+    one_gpu: Executor, tmp_path: Path, state: Path
+) -> None:
+    load = Counted(tmp_path)
+    answers = one_gpu.feeder(load).answers(prepared(numbers(10)))
+    next(answers)
+    (doomed,) = one_gpu.owners()
+    (address,) = addresses(one_gpu.place.executor)
+    link = connect(address)
+    assert link is not None
+    link.send(("attach", 2))
+    link.receive()
+
+    link.socket.send(b"no message")
+
+    assert_gone([doomed], within_s=10)
+    answers.close()  # type: ignore[attr-defined]  # it is a generator
+    link.close()
+    assert one_gpu.predicted(load, numbers(10)) == [2 * n for n in range(10)]
+    assert len(holds.held(state)) == 1
 
 
 def test_a_batch_that_kills_every_owner_fails_the_task(one_gpu: Executor) -> None:

@@ -21,6 +21,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -167,7 +168,18 @@ class _Owner:
     # The other thread: it never waits for the model.
 
     def listen(self, lives: Sequence[int]) -> None:
-        """Let tasks come and go, and take in their batches; end with the executor."""
+        """Let tasks come and go, and take in their batches; end with the executor.
+
+        It ends with whatever goes wrong here too: nobody else would notice that the executor has gone, and
+        tasks find another owner.
+        """
+        try:
+            self._attend(lives)
+        except Exception:  # noqa: BLE001  whatever it is
+            traceback.print_exc()
+        self._end_at_once()
+
+    def _attend(self, lives: Sequence[int]) -> None:
         idle_since = time.monotonic()
         while not self._over(idle_since):
             self._leave_if_asked()
@@ -188,7 +200,6 @@ class _Owner:
         # The main thread may still be loading, or predicting for a task that has gone.
         limit_s = None if self._leave_by is None else max(0.0, self._leave_by - time.time())
         select.select(lives, [], [], limit_s)
-        self._end_at_once()
 
     def _over(self, idle_since: float) -> bool:
         if self._guests:
