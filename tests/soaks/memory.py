@@ -1,4 +1,4 @@
-"""Memory of the Python worker over many rows: flat, however many there are.
+"""Memory of the processes that feed a model and that own it, over many rows: flat, however many there are.
 
 ``python tests/soaks/memory.py [ROWS]`` from the repository's root, 10 million rows of 64 float32 by default.
 """
@@ -25,15 +25,22 @@ _WIDTH, _FILE_ROWS, _GROUP_ROWS = 64, 500_000, 50_000
 
 
 def load(_: Any) -> Any:
-    worker = psutil.Process()
-    peak = 0
-
     def predict(batch: Any) -> Any:
-        nonlocal peak
-        peak = max(peak, worker.memory_info().rss >> 20)
-        return {"y": batch["x"].sum(axis=1), "mib": np.full(len(batch["x"]), peak)}
+        return {
+            "y": batch["x"].sum(axis=1),
+            "task": batch["task"],
+            "owner": np.full(len(batch["x"]), resident_mib()),
+        }
 
     return predict
+
+
+def preprocess(batch: Any) -> Any:
+    return {"x": batch["x"], "task": np.full(len(batch["x"]), resident_mib())}
+
+
+def resident_mib() -> int:
+    return int(psutil.Process().memory_info().rss >> 20)
 
 
 def main(rows: int) -> str:
@@ -58,15 +65,19 @@ def main(rows: int) -> str:
             for splits in (True, False):
                 frame = spark.read.parquet(*[path] * max(1, number // _FILE_ROWS)).coalesce(1)
                 out = tritium.predict(
-                    frame, model=load, keep=[], output="y float, mib long", batch_size=4096, splits=splits
-                )
-                answer = out.agg({"mib": "max", "y": "count"}).first()
+                    frame, model=load, preprocess=preprocess, keep=[], batch_size=4096, splits=splits,
+                    output="y float, task long, owner long",
+                )  # fmt: skip
+                answer = out.agg({"task": "max", "owner": "max", "y": "count"}).first()
                 assert answer is not None
                 how = "splits" if splits else "array column"
-                lines.append(f"| {how} | {answer['count(y)']:,} | {answer['max(mib)']} |")
+                most = f"{answer['max(task)']} | {answer['max(owner)']}"
+                lines.append(f"| {how} | {answer['count(y)']:,} | {most} |")
                 print(lines[-1], file=sys.stderr, flush=True)
     spark.stop()
-    return "\n".join(["| how | rows | MiB of the model's process, at most |", "|---|---|---|", *lines])
+    return "\n".join(
+        ["| how | rows | MiB of the task's process, at most | of the owner's |", "|---|---|---|---|", *lines]
+    )
 
 
 if __name__ == "__main__":
