@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 import select
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -21,7 +22,6 @@ from tritium_discovery.errors import DiscoveryError, DriverError, TimedOut
 __all__ = ["Asked", "answer", "ask", "call", "leave", "serve"]
 
 _T = TypeVar("_T")
-_SIGKILL = 9  # not from the module signal, which takes longer to load than this one
 
 
 class Asked(NamedTuple):
@@ -30,6 +30,8 @@ class Asked(NamedTuple):
     pid: int
     reader: int
     """The descriptor that its answer comes through."""
+    mask: set[int]
+    """Signals that were blocked before."""
 
 
 def call(function: Callable[[], _T], *, timeout_s: float) -> _T:
@@ -47,13 +49,20 @@ def call(function: Callable[[], _T], *, timeout_s: float) -> _T:
 
 
 def ask(function: Callable[[], object]) -> Asked:
-    """Have a child call ``function``; its `answer` is collected, or it is left, later."""
+    """Have a child call ``function``; its `answer` is collected, or it is left, later.
+
+    Ctrl-C is heard again from then on: before, nobody would know of a child to end.
+    """
     reader, writer = os.pipe()
+    mask = {*map(int, signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}))}
     try:
         pid = _fork(function, writer) if _may_fork() else _spawn(function, writer)
+    except BaseException:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        raise
     finally:
         os.close(writer)
-    return Asked(pid=pid, reader=reader)
+    return Asked(pid=pid, reader=reader, mask=mask)
 
 
 def answer(asked: Asked, *, timeout_s: float) -> object:
@@ -64,6 +73,7 @@ def answer(asked: Asked, *, timeout_s: float) -> object:
         DriverError: the child died, as when a driver crashes its caller.
         DiscoveryError: whatever the function raised.
     """
+    signal.pthread_sigmask(signal.SIG_SETMASK, asked.mask)
     said = _read(asked.reader, deadline=time.monotonic() + timeout_s)
     if said is None:
         leave(asked)
@@ -83,10 +93,11 @@ def answer(asked: Asked, *, timeout_s: float) -> object:
 
 def leave(asked: Asked) -> None:
     """Give a question up. The child is killed and not waited for, since in the driver it may never die."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, asked.mask)
     with suppress(OSError):  # an interrupt may come after it was closed
         os.close(asked.reader)
     with suppress(ProcessLookupError):
-        os.kill(asked.pid, _SIGKILL)
+        os.kill(asked.pid, signal.SIGKILL)
     _collect(asked.pid, os.WNOHANG)
 
 

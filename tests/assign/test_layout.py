@@ -92,12 +92,25 @@ def test_an_executor_has_all_devices_that_only_it_lists(seats: int | None) -> No
     assert shape.pools == (0b1111,)
 
 
-def test_an_executor_that_nobody_is_seated_in_counts_as_one_seat_when_devices_are_dealt() -> None:
-    shared = [device(f"g-{n}", number=n) for n in range(3)]
+@pytest.mark.parametrize(
+    ("devices", "seats", "dealt"),
+    [
+        (3, (None, 1), (0b001, 0b110)),
+        (6, (None, 1), (0b000011, 0b111100)),
+        (1, (1, None), (0b1, 0)),
+        (4, (0, 2), (0, 0b1111)),
+        (4, (3, 1), (0b0111, 0b1000)),
+    ],
+)
+def test_devices_are_dealt_by_need_and_what_is_left_evenly(
+    devices: int, seats: tuple[int | None, ...], dealt: tuple[int, ...]
+) -> None:
+    shared = [device(f"g-{n}", number=n) for n in range(devices)]
+    pools = [pool(str(number), shared, seats=count) for number, count in enumerate(seats)]
 
-    [(shape, _)] = Index.of(cluster(host("a", pools=[pool("1", shared), pool("2", shared, seats=1)]))).buckets
+    [(shape, _)] = Index.of(cluster(host("a", pools=pools))).buckets
 
-    assert shape.pools == (0b001, 0b110)
+    assert shape.pools == dealt
 
 
 def test_devices_that_only_executors_without_seats_list_stay_whole() -> None:

@@ -77,9 +77,7 @@ def test_what_groups_need_is_required_and_what_is_preferred_is_given_up() -> Non
     with pytest.raises(
         Unplaceable, match=r"4 members with 2 devices each \(H100\) in groups of 4 on one nvlink"
     ):
-        tritium.Gang(
-            ranks=4, gpus_per_rank=2, group=4, near="nvlink", product="H100", launch_timeout_s=5
-        ).run(who)
+        tritium.Gang(ranks=4, gpus_per_rank=2, group=4, near="nvlink", product="H100").run(who)
 
 
 def test_keyword_arguments_reach_every_rank() -> None:

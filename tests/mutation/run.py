@@ -30,6 +30,7 @@ _BUDGET = "how long a slow search goes on, not what it finds"
 _NODE = "tuple((-1 if device.numa_node is None else device.numa_node, device.cpus) for device in devices),"
 _EXACT = "an exact number has no use for a step"
 EQUIVALENT: dict[str, str] = {
+    "deal: weights = [1, *(0 for _ in weights[1:])]: 1  ->  2": "it is the only one with a weight",
     "decide: for kept in range(len(request.prefer), -1, -1):: 1  ->  2": "the same is asked once more",
     "layout: quotas = tuple(Quota(part, 1, seats) for part, seats in seated): 1  ->  2": _EXACT,
     "layout: best = best_set(near, members, quotas) or 0: 0  ->  1": "the members fit, so there is a set",
