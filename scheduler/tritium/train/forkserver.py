@@ -64,16 +64,21 @@ def reason_not_to_fork() -> str | None:
 
 def _serve(wishes: socket.socket, daemon: int) -> None:
     """Fork one guardian; a wish is its folder, with its wire and its output as descriptors."""
-    folder, (wire, output), _, _ = socket.recv_fds(wishes, _MAX_PATH, 2)
-    reason = reason_not_to_fork()
-    if reason is None and os.fork() == 0:
-        wishes.close()
-        os.close(daemon)
-        _be_guardian(wire, output, Path(os.fsdecode(folder)))
-    if reason is not None:
-        os.write(wire, f"no {reason}\n".encode())
-    os.close(wire)
-    os.close(output)
+    folder, descriptors, _, _ = socket.recv_fds(wishes, _MAX_PATH, 2)
+    try:
+        wire, output = descriptors
+        if (reason := reason_not_to_fork()) is None and os.fork() == 0:
+            wishes.close()
+            os.close(daemon)
+            _be_guardian(wire, output, Path(os.fsdecode(folder)))
+    except (OSError, ValueError) as err:  # no room for a process, or for the descriptors that were sent
+        reason = f"it has no room: {err}"
+    if reason is not None and descriptors:
+        # The task may have given up and gone, and others are still to be served.
+        with contextlib.suppress(OSError):
+            os.write(descriptors[0], f"no {reason}\n".encode())
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _be_guardian(wire: int, output: int, folder: Path) -> None:

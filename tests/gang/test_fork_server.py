@@ -1,0 +1,60 @@
+"""The fork server outlives what goes wrong with one task that asks it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tritium.train.daemon import start_fork_server
+from tritium.train.forkserver import DESCRIPTOR
+
+pytestmark = pytest.mark.process
+_LIMIT_S = 60.0
+
+
+@contextmanager
+def server_with(module: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A server that has loaded a module of this text."""
+    (folder / "loaded_first.py").write_text(module)
+    monkeypatch.setenv("TRITIUM_PREIMPORT", "loaded_first")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *sys.path]))
+    with start_fork_server() as server:
+        fileno = int(os.environ.pop(DESCRIPTOR).partition(":")[0])
+        with socket.socket(fileno=fileno) as wishes:
+            yield wishes
+            server.kill()
+
+
+def ask(wishes: socket.socket, folder: Path) -> socket.socket:
+    ours, theirs = socket.socketpair()
+    ours.settimeout(_LIMIT_S)
+    with theirs, Path(os.devnull).open("w") as output:
+        socket.send_fds(wishes, [os.fsencode(folder)], [theirs.fileno(), output.fileno()])
+    return ours
+
+
+def test_a_task_that_has_gone_meanwhile_is_not_the_servers_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread = "import threading, time\nthreading.Thread(target=time.sleep, args=[600], daemon=True).start()\n"
+    with server_with(thread, tmp_path, monkeypatch) as wishes:
+        ask(wishes, tmp_path).close()
+
+        with ask(wishes, tmp_path) as second:
+            assert second.recv(256) == b"no it has 2 threads\n"
+
+
+def test_a_fork_that_fails_is_said_and_the_next_task_is_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = "import os\ndef fork():\n    raise BlockingIOError(11, 'no more processes')\nos.fork = fork\n"
+    with server_with(full, tmp_path, monkeypatch) as wishes:
+        for _ in range(2):
+            with ask(wishes, tmp_path) as wire:
+                assert wire.recv(256).startswith(b"no it has no room: [Errno 11]")
