@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from tritium.train import oom
+from tritium.train.ending import from_outside, how_it_ended
 
 
 @pytest.fixture
@@ -58,3 +60,32 @@ def test_a_kill_that_only_the_host_counted_is_told_as_the_hosts(proc: Path, tmp_
 def test_a_kill_without_a_count_is_no_evidence(proc: Path, tmp_path: Path) -> None:
     assert oom.evidence(oom.kills(proc=proc, cgroups=tmp_path), oom.kills(proc=proc, cgroups=tmp_path)) == ""
     assert oom.kills(proc=tmp_path / "nothing", cgroups=tmp_path) == {}
+
+
+def test_only_a_kill_of_the_last_beats_counts() -> None:
+    """A rank trains for days: what the kernel killed on the first of them did not end it on the third."""
+    counts = {"/cg/memory.events": 0}
+    recent = oom.Recent(lambda: dict(counts))
+    counts["/cg/memory.events"] = 1
+
+    assert recent.evidence(signal.SIGKILL).startswith("out of memory: ")
+    for _ in range(5):
+        recent.beat()
+    assert recent.evidence(signal.SIGKILL) == ""
+
+
+def test_no_other_signal_is_the_kernels_for_lack_of_memory() -> None:
+    counts = {"/cg/memory.events": 0}
+    recent = oom.Recent(lambda: dict(counts))
+    counts["/cg/memory.events"] = 1
+
+    assert recent.evidence(signal.SIGSEGV) == ""
+
+
+def test_what_only_the_host_counted_is_a_hint_and_no_reason_against_a_retry() -> None:
+    hint = oom.evidence({"/proc/vmstat": 7}, {"/proc/vmstat": 8})
+    verdict = oom.evidence({"/cg/memory.events": 7}, {"/cg/memory.events": 8})
+
+    assert hint.startswith("memory may have run out: ")
+    assert from_outside(how_it_ended(signal.SIGKILL, None, oom=hint).cause)
+    assert not from_outside(how_it_ended(signal.SIGKILL, None, oom=verdict).cause)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tritium.errors import GangCancelled, GangLost, RankFailed, TooSlow, TritiumError, Unplaceable
+from tritium.train.ending import from_outside
 from tritium.train.messages import (
     Again,
     AllGone,
@@ -42,10 +43,6 @@ from tritium_discovery import Uuid
 __all__ = ["Assembly", "Lost", "Phase"]
 
 Phase = Literal["gathering", "placing", "running", "ending", "over"]
-
-
-_FROM_OUTSIDE = ("killed by SIGKILL", "killed by SIGTERM")
-"""Causes that no bug in the user's code has: an operator, a node that shuts down or runs out of something."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,7 +275,7 @@ class Assembly:
             victims=victims,
             log=outcome.log,
             sick=outcome.sick,
-            by_machine=outcome.cause in _FROM_OUTSIDE,
+            by_machine=from_outside(outcome.cause),
         )
 
     def _lost(self, task: int, how: str, now: float) -> list[ToTask]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tritium.train.messages import OutcomeKind
 
-__all__ = ["Ending", "how_it_ended", "signal_name"]
+__all__ = ["Ending", "from_outside", "how_it_ended", "signal_name"]
+
+_FROM_OUTSIDE = re.compile(r"killed by (SIGTERM|SIGKILL(: memory may have run out: .*)?)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,20 @@ def how_it_ended(status: int | None, result: bytes | None, *, oom: str) -> Endin
     if kind == "returned":
         return Ending(kind="returned", value=first)
     return Ending(kind=kind, cause=first, trace=rest[0])
+
+
+def from_outside(cause: str) -> bool:
+    """Whether no bug in the user's code ends a rank like that: an operator did, or a node that shuts down.
+
+    That memory may have run out, somewhere on the host, is no proof against it.
+
+    >>> from_outside("killed by SIGKILL"), from_outside("killed by SIGSEGV")
+    (True, False)
+    >>> out = "killed by SIGKILL: out of memory: the kernel has killed"
+    >>> from_outside(out), from_outside(out.replace("out of memory", "memory may have run out"))
+    (False, True)
+    """
+    return _FROM_OUTSIDE.fullmatch(cause) is not None
 
 
 def signal_name(number: int) -> str:

@@ -28,6 +28,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -182,18 +183,19 @@ def _become_subreaper() -> int:
 
 def _see_to_its_end(wire: socket.socket, bell: int, rank: int, order: dict[str, Any]) -> None:
     _say(wire, f"pid {rank}")
-    kills = oom.kills()
-    status = _watch(rank, wire, bell)
+    recent = oom.Recent(oom.kills)
+    status = _watch(rank, wire, bell, recent)
     if status is not None:
-        if os.WIFSIGNALED(status) and (evidence := oom.evidence(kills, oom.kills())):
+        if os.WIFSIGNALED(status) and (evidence := recent.evidence(os.WTERMSIG(status))):
             _say(wire, f"oom {evidence}")
         _say(wire, f"status {status}")
     clean = sweep.end(order["mark"], grace_s=order["grace_s"], family=True)
     _say(wire, "gone" if clean else "stuck")
 
 
-def _watch(pid: int, wire: socket.socket, bell: int) -> int | None:
+def _watch(pid: int, wire: socket.socket, bell: int, recent: oom.Recent) -> int | None:
     """Wait for the rank to end; returns its status, or None when the task said stop or went away."""
+    counted = time.monotonic()
     while True:
         ready, _, _ = select.select([wire.fileno(), bell], [], [], _BEAT_S)
         if bell in ready:
@@ -212,6 +214,9 @@ def _watch(pid: int, wire: socket.socket, bell: int) -> int | None:
                     continue
                 return None
             os.kill(pid, signal.SIGUSR1)
+        if (now := time.monotonic()) - counted >= _BEAT_S:
+            counted = now
+            recent.beat()
         # A task that stands still does not read: never wait for it here.
         with contextlib.suppress(OSError):
             wire.send(b"beat\n", socket.MSG_DONTWAIT)

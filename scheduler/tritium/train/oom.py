@@ -7,14 +7,34 @@ processes (``memory.events`` of cgroup v2, ``memory.oom_control`` of v1), and fo
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-__all__ = ["evidence", "kills"]
+__all__ = ["Recent", "evidence", "kills"]
 
 _PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")
 _HOST = "vmstat"
+_BEATS = 5
+"""How many counts are kept: a process with much memory takes some seconds to die of the kill."""
+
+
+class Recent:
+    """The counts of the last beats: a kill before them is not what ends a process now."""
+
+    def __init__(self, count: Callable[[], Mapping[str, int]]) -> None:
+        self._count = count
+        self._beats = deque([count()], maxlen=_BEATS)
+
+    def beat(self) -> None:
+        """Count once more."""
+        self._beats.append(self._count())
+
+    def evidence(self, number: int) -> str:
+        """Say what speaks for the kernel as the sender of a signal; it sends no other than SIGKILL."""
+        return evidence(self._beats[0], self._count()) if number == signal.SIGKILL else ""
 
 
 def kills(*, proc: Path = _PROC, cgroups: Path = _CGROUPS) -> dict[str, int]:
@@ -32,7 +52,7 @@ def evidence(before: Mapping[str, int], now: Mapping[str, int]) -> str:
     """Say what speaks for an out-of-memory kill in between; empty if nothing does.
 
     >>> evidence({"/proc/vmstat": 3}, {"/proc/vmstat": 4})
-    'out of memory: the kernel has killed for lack of memory meanwhile (oom_kill 3 -> 4 in /proc/vmstat)'
+    'memory may have run out: the kernel killed some process of this host (oom_kill 3 -> 4 in /proc/vmstat)'
     >>> evidence({"/proc/vmstat": 3}, {"/proc/vmstat": 3})
     ''
     """
@@ -40,6 +60,8 @@ def evidence(before: Mapping[str, int], now: Mapping[str, int]) -> str:
     for path, count in now.items():
         if path in before and count > before[path]:
             counted = f"oom_kill {before[path]} -> {count} in {path}"
+            if path.endswith(_HOST):
+                return f"memory may have run out: the kernel killed some process of this host ({counted})"
             return f"out of memory: the kernel has killed for lack of memory meanwhile ({counted})"
     return ""
 
