@@ -64,6 +64,15 @@ def data() -> list[list[int]]:
     return list(tritium.Gang(ranks=3).run(ids, data=spark.range(1000)).values)
 
 
+def slow_data() -> int:
+    def slowly(tables: Any) -> Any:
+        time.sleep(75)
+        yield from tables
+
+    rows = spark.range(10, numPartitions=1).mapInArrow(slowly, "id long")
+    return sum(tritium.Gang(ranks=2, launch_timeout_s=60).run(len, data=rows).values)
+
+
 def gloo() -> list[float]:
     def reduce() -> float:
         import torch
@@ -239,6 +248,7 @@ WORDS: dict[str, Callable[[], Any]] = {
     for word in (
         gang,
         data,
+        slow_data,
         gloo,
         bug,
         too_many,

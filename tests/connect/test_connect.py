@@ -67,6 +67,10 @@ def test_every_row_reaches_exactly_one_rank(client: Application) -> None:
     assert len(said) == 3
 
 
+def test_rows_may_take_longer_to_compute_than_a_gang_to_start(client: Application) -> None:
+    assert answer(client, "slow_data") == 10
+
+
 @pytest.mark.torch
 def test_torch_ranks_find_each_other(client: Application) -> None:
     assert answer(client, "gloo") == [3.0, 3.0]

@@ -208,6 +208,24 @@ def test_a_gang_whose_tasks_are_never_started_ends_at_its_launch_limit() -> None
     assert gang.abandoned
 
 
+def test_the_launch_limit_does_not_run_while_spark_computes_the_rows() -> None:
+    gang = assembly()
+    for now in (50.0, 100.0, 150.0):
+        gang.computes(now=now)
+        assert gang.tick(now=now + 59) == []
+    assert gang.tick(now=211) == [Stop()]
+    assert isinstance(gang.error, TooSlow)
+
+
+def test_what_is_computed_after_the_first_task_came_gives_the_others_no_more_time() -> None:
+    gang = assembly()
+    gang.handle(Here(task=0), now=1)
+
+    gang.computes(now=59)
+
+    assert gang.tick(now=61) == [Stop()]
+
+
 def test_reading_the_rows_has_no_limit_once_all_tasks_have_been_started() -> None:
     gang = assembly()
     for task in (0, 1):

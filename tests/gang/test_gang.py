@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,16 @@ def test_what_a_rank_prints_is_heard_at_the_driver(capfd: pytest.CaptureFixture[
     errors = capfd.readouterr().err
     assert "[rank 0] hello from 0" in errors
     assert "[rank 1] hello from 1" in errors
+
+
+def test_rows_may_take_longer_to_compute_than_a_gang_to_start(spark: SparkSession) -> None:
+    def slowly(tables: Iterator[Any]) -> Iterator[Any]:
+        time.sleep(75)
+        yield from tables
+
+    rows = spark.range(10, numPartitions=1).mapInArrow(slowly, "id long")
+
+    assert sum(tritium.Gang(ranks=2, launch_timeout_s=60).run(len, data=rows).values) == 10
 
 
 @pytest.mark.parametrize("with_data", [False, True])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import time
 from collections.abc import Callable
@@ -32,6 +33,14 @@ def test_the_moments_of_an_assembly_move_to_another_hosts_clock() -> None:
     begun = hosted(start_by=0).begun(now=5000.0)
 
     assert (begun.launch_by, begun.end_by, begun.began) == (5010.0, None, {"gathering": 5000.0})
+
+
+def test_the_launch_limit_begins_with_the_first_task_where_spark_computed_the_rows_before() -> None:
+    task: Any = FirstTask(0)
+    with met(hosted(start_by=math.inf), task, key=b"", host="127.0.0.1") as place:
+        assert place.address is not None
+
+    assert hosted(start_by=math.inf).begun(now=100.0 + 3600).launch_by == 100.0 + 3600 + 10
 
 
 class FirstTask:

@@ -60,8 +60,8 @@ class Assembly:
     """Its name in errors, e.g. ``train``."""
     size: int
     launch_s: float
-    """Limit for Spark to start all tasks, and again for the gang to find its devices free. Reading the
-    rows lies between the two and has no limit of its own."""
+    """Limit for Spark to start all tasks, and again for the gang to find its devices free. Computing the
+    rows comes before these, reading them between the two, and neither has a limit of its own."""
     launch_by: float | None
     """Moment at which the current one of these limits runs out, on the clock that ``now`` is read from."""
     end_by: float | None
@@ -135,6 +135,11 @@ class Assembly:
             case Line() | Beat() | Idle():
                 return []
 
+    def computes(self, *, now: float) -> None:
+        """Spark computes what comes before the gang's tasks, whose time to start begins after that."""
+        if self.launch_by is not None and not self.arrived:
+            self.launch_by = now + self.launch_s
+
     def tick(self, *, now: float) -> list[ToTask]:
         """Look at the clock: a gang that is late ends with what is known about the cause."""
         silence = f"its Python worker was silent for {self.silence_s:g} s (silence_timeout_s)"
@@ -178,9 +183,8 @@ class Assembly:
 
     def cancel(self, *, now: float) -> list[ToTask]:
         """End the gang because somebody asked for it."""
-        if self.phase in ("ending", "over"):
-            return []
-        return self._end(GangCancelled(f"{self.gang}: was cancelled"), now)
+        error = GangCancelled(f"{self.gang}: was cancelled")
+        return [] if self.phase in ("ending", "over") else self._end(error, now)
 
     def _enter(self, phase: Phase, now: float) -> None:
         self.phase = phase
@@ -206,8 +210,7 @@ class Assembly:
         if self.phase in ("ending", "over"):
             return [Stop()]
         if len(self.arrived) == self.size:
-            self.launch_by = None
-            self.all_here = now
+            self.launch_by, self.all_here = None, now
         return []
 
     def _hello(self, hello: Hello, now: float) -> list[ToTask]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import pickle
 import re
 import secrets
@@ -65,10 +66,10 @@ class ConnectJob:
         self._spark, self._tag, self._assembly = spark, tag, assembly
 
     @contextlib.contextmanager
-    def meeting(self, heard: Callable[[FromTask], None]) -> Iterator[Remote]:
-        """Describe the meeting that the first task will hold."""
-        limit_s = self._assembly.launch_s + _SLACK_S
-        hosted = Hosted(assembly=self._assembly, now=time.monotonic(), start_by=time.time() + limit_s)
+    def meeting(self, heard: Callable[[FromTask], None], *, computed: bool) -> Iterator[Remote]:
+        """Describe the meeting that the first task will hold; see `Hosted` for ``computed`` rows."""
+        start_by = math.inf if computed else time.time() + self._assembly.launch_s + _SLACK_S
+        hosted = Hosted(assembly=self._assembly, now=time.monotonic(), start_by=start_by)
         yield Remote(address=hosted, key=secrets.token_bytes(32), heard=heard)
 
     def cancel(self) -> None:

@@ -15,7 +15,7 @@ from tritium.assign.types import BadRequest, Constraints, Request
 from tritium.errors import BadSpec, TritiumError
 from tritium.spark.capability import on_connect
 from tritium.spark.profile import resource_profile
-from tritium.spark.splits import Reading
+from tritium.spark.splits import BySpark, Reading
 from tritium.spark.splits_read import map_rows
 from tritium.train import checkpoints as kept
 from tritium.train.assembly import Assembly
@@ -76,8 +76,8 @@ class Gang:
     name: str = "gang"
     """What errors and logs call it."""
     launch_timeout_s: float = 120.0
-    """Limit for Spark to start all tasks, and again for their devices to become free; reading the data
-    lies between the two and has no limit of its own."""
+    """Limit for Spark to start all tasks, and again for their devices to become free; computing the data
+    comes before these, reading it between the two, and neither has a limit of its own."""
     timeout_s: float | None = None
     """Limit for each attempt, the data included; none by default: training takes as long as it takes."""
     retries: int = 0
@@ -248,10 +248,11 @@ class _Work:
         asked = Asked(request=gang.request, policy=gang.policy, avoid=dict(self.avoid))
         job: Any = (ConnectJob if connected else GangJob)(self.spark, tag=owner, assembly=assembly)
         witness = Witness(BOARD, owner=owner, assembly=assembly, asked=asked)
+        computed = self.has_data and isinstance(self.reading, BySpark)
         heard = ears(assembly, witness, self.on_report, self.on_line)
         with (
             own_output(self.output) as output,
-            job.meeting(heard) as meeting,
+            job.meeting(heard, computed=computed) as meeting,
             witness,
             cancel.ending(job.cancel if connected else meeting.cancel),
         ):

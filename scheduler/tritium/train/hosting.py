@@ -40,10 +40,14 @@ class Hosted:
     now: float
     """Moment on that clock (``time.monotonic``) when it was sent."""
     start_by: float
-    """Time of day after which the client has given the gang up: tasks that Spark starts later do nothing."""
+    """Time of day after which the client has given the gang up: tasks that Spark starts later do nothing.
+    Infinite where Spark computes the rows first, which takes as long as it takes."""
 
     def begun(self, *, now: float) -> Assembly:
-        """Move the assembly's moments to another host's clock."""
+        """Move the assembly's moments to another host's clock; Spark has started the first task by then.
+
+        A barrier stage starts whole, so its other tasks have the launch limit from here.
+        """
         later = now - self.now
 
         def moved(moment: float | None) -> float | None:
@@ -52,7 +56,7 @@ class Hosted:
         assembly = self.assembly
         return replace(
             assembly,
-            launch_by=moved(assembly.launch_by),
+            launch_by=now + assembly.launch_s,
             end_by=moved(assembly.end_by),
             began={phase: at + later for phase, at in assembly.began.items()},
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from tritium.train.meeting import Meeting
 from tritium.train.messages import FromTask
 
 if TYPE_CHECKING:
+    from pyspark import SparkContext
     from pyspark.resource import ResourceProfile
     from pyspark.sql import DataFrame, Row, SparkSession
 
@@ -24,6 +26,8 @@ _GONE_LIMIT_S = 10.0
 """How long an ending gang's ranks are waited for before the caller is told."""
 _POLL_S = 0.1
 _NOTICE_S = 2.0
+_LOOK_S = 1.0
+"""How often Spark is asked whether it still computes the rows."""
 
 
 def active_session() -> SparkSession:
@@ -81,6 +85,17 @@ def _slots(scala: Any, profile: Any) -> int:
     return int(scala.maxNumConcurrentTasks(profile))
 
 
+def _computes(context: SparkContext, tag: str) -> bool:
+    """Whether tasks run that come before the gang's own: those of a shuffle, a sort, a broadcast."""
+    scala: Any = context._jsc.sc()  # noqa: SLF001  pyspark tells neither jobs of a tag nor barrier stages
+    known = context.statusTracker()
+    jobs = [known.getJobInfo(job) for job in scala.statusTracker().getJobIdsForTag(tag)]
+    stages = [known.getStageInfo(stage) for job in jobs if job is not None for stage in job.stageIds]
+    running = [stage.stageId for stage in stages if stage is not None and stage.numActiveTasks]
+    graphs = [scala.statusStore().operationGraphForStage(stage) for stage in running]
+    return any(graph.rootCluster().getBarrierClusters().isEmpty() for graph in graphs)
+
+
 class GangJob:
     """One gang's Spark job, found again by a tag of its own."""
 
@@ -90,9 +105,10 @@ class GangJob:
         self._assembly = assembly
 
     @contextlib.contextmanager
-    def meeting(self, heard: Callable[[FromTask], None]) -> Iterator[Meeting]:
+    def meeting(self, heard: Callable[[FromTask], None], *, computed: bool) -> Iterator[Meeting]:
         """Open the gang's meeting where executors reach this driver, for the block.
 
+        Where rows are ``computed``, the gang's time to start does not run while Spark does that.
         It listens on ``spark.driver.bindAddress`` and is found at ``spark.driver.host``, as Spark's own
         services are; ``spark.tritium.meeting.port`` fixes the port where a firewall asks for it.
 
@@ -111,8 +127,27 @@ class GangJob:
             where = f"{bind}:{port or '(any port)'}"
             what = "(spark.driver.bindAddress, spark.tritium.meeting.port)"
             raise SparkFailed(f"the driver cannot listen for its ranks on {where} {what}: {err}") from err
-        with contextlib.closing(meeting):
+        with contextlib.closing(meeting), self._computing(meeting) if computed else contextlib.nullcontext():
             yield meeting
+
+    @contextlib.contextmanager
+    def _computing(self, meeting: Meeting) -> Iterator[None]:
+        """Tell the meeting while Spark computes the rows, from a thread of its own."""
+        done = threading.Event()
+
+        def watch() -> None:
+            while not (done.wait(_LOOK_S) or self._assembly.arrived):
+                with contextlib.suppress(Exception):  # stages come and go while they are looked at
+                    if _computes(self._context, self._tag):
+                        meeting.computes()
+
+        thread = threading.Thread(target=watch, name="tritium-computing", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
 
     def cancel(self) -> None:
         """Take the job from Spark; from any thread, and without an error if it is gone already."""

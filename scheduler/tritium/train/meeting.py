@@ -75,6 +75,11 @@ class Meeting:
         with self._lock:
             self._tell(self._assembly.cancel(now=time.monotonic()))
 
+    def computes(self) -> None:
+        """Say that Spark computes what comes before the gang's tasks."""
+        with self._lock:
+            self._assembly.computes(now=time.monotonic())
+
     def close(self) -> None:
         """Close all connections, which ends every rank that is still alive, and the thread."""
         self._closing = True
