@@ -249,9 +249,9 @@ class _Work:
         job: Any = (ConnectJob if connected else GangJob)(self.spark, tag=owner, assembly=assembly)
         witness = Witness(BOARD, owner=owner, assembly=assembly, asked=asked)
         computed = self.has_data and isinstance(self.reading, BySpark)
-        heard = ears(assembly, witness, self.on_report, self.on_line)
         with (
             own_output(self.output) as output,
+            ears(assembly, witness, self.on_report, self.on_line) as heard,
             job.meeting(heard, computed=computed) as meeting,
             witness,
             cancel.ending(job.cancel if connected else meeting.cancel),
