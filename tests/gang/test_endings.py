@@ -256,5 +256,6 @@ def test_a_rank_that_the_kernel_kills_for_lack_of_memory_says_so_and_how_it_is_k
     outcome, _ = attend(eat, group=str(small_group)).wait(limit_s=60)
 
     assert outcome.kind == "killed"
-    assert outcome.cause.startswith("killed by SIGKILL: out of memory: ")
+    # The rank has left its guardian's group, whose count would be a proof; the host's is a hint.
+    assert outcome.cause.startswith("killed by SIGKILL: memory may have run out: ")
     assert "oom_kill" in outcome.cause
