@@ -32,7 +32,8 @@ TEXT = "" if HEADER is None else HEADER.read_text(encoding="utf-8")
 
 READERS = [Path(module.__file__ or "") for module in (nvml, nvml_call, nvml_processes, nvml_wiring)]
 QUOTING = [*READERS, *(Path(module.__file__ or "") for module in (failure, health)), *SOURCES]
-CALLS = sorted({call for path in READERS for call in re.findall(r'"(nvml[A-Z]\w+)"', path.read_text())})
+FOUND = (re.findall(r'"(nvml[A-Z]\w+)"', path.read_text()) for path in READERS if HEADER is not None)
+CALLS = sorted({call for calls in FOUND for call in calls})
 
 
 def number(name: str) -> int:

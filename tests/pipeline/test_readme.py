@@ -134,6 +134,22 @@ def test_the_readmes_link_to_files_that_are_there() -> None:
         assert (ROOT / target).exists(), target
 
 
+@pytest.mark.process
+def test_the_commands_that_decide_and_check_a_clusters_properties_work_one_after_the_other(
+    tmp_path: Path,
+) -> None:
+    own = str(Path(sys.executable).parent)
+    made, checked = (
+        command.replace("/opt/venv/bin", own)
+        for command in re.findall(r"`(tritium conf [^`]+ [^`]+ .*?)`", README)
+    )
+    env = environment(tmp_path, PATH=f"{own}:{os.environ['PATH']}")
+
+    done = shell(f"{made} > spark-defaults.conf && {checked}", cwd=tmp_path, env=env)
+
+    assert "spark-defaults.conf: nothing in it fails" in done.stderr
+
+
 @pytest.mark.spark
 def test_the_first_pipeline_plans_runs_and_is_then_finished(first: Path) -> None:
     done = shell(block("sh", "tritium plan"), cwd=first, env=environment(first.parent))
