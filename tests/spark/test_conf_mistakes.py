@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from rigs.properties import GOOD, KUBERNETES, RAPIDS, YARN
+from tritium.errors import BadSpec
 from tritium.spark.conf import check
 from tritium.spark.conf.check import RULES
+from tritium.spark.conf.port import port_of
 
 ABSENT: Any = None
 
@@ -124,6 +126,15 @@ MISTAKES: list[tuple[dict[str, str], dict[str, Any], str, str, str]] = [
     ),
     (GOOD, {"spark.master": "local[4]"}, "wrong", "executor.resource.gpu.amount", "no executors"),
     (YARN, {"spark.driver.host": "127.0.0.1"}, "wrong", "driver.host", "on themselves"),
+    (
+        GOOD,
+        {"spark.master": "spark://head:7077", "spark.driver.host": "localhost"},
+        "wrong",
+        "driver.host",
+        "on themselves",
+    ),
+    (GOOD, {"spark.tritium.metrics.port": "http"}, "wrong", "tritium.metrics.port", "no port"),
+    (GOOD, {"spark.tritium.metrics.port": "65536"}, "wrong", "tritium.metrics.port", "no port"),
     (GOOD, {"spark.tritium.address": "exact"}, "wrong", "tritium.address", "no such property"),
     (GOOD, {"spark.tritium.addresses": "strict"}, "wrong", "tritium.addresses", "Only 'exact'"),
     (GOOD, {"spark.tritium.meeting.port": "http"}, "wrong", "tritium.meeting.port", "no port"),
@@ -209,6 +220,13 @@ MISTAKES: list[tuple[dict[str, str], dict[str, Any], str, str, str]] = [
     (GOOD, {"spark.io.encryption.enabled": "true"}, "costly", "io.encryption.enabled", "in a plain file"),
     (GOOD, {"spark.network.crypto.enabled": "true"}, "costly", "network.crypto.enabled", "not encrypted"),
     (GOOD, {"spark.python.daemon.module": ABSENT}, "costly", "python.daemon.module", "no fork server"),
+    (
+        GOOD,
+        {"spark.python.daemon.module": "tritium.train.deamon"},
+        "wrong",
+        "python.daemon.module",
+        "no such",
+    ),
     (GOOD, {"spark.python.daemon.module": "my.daemon"}, "costly", "python.daemon.module", "of Tritium's"),
     (GOOD, {"spark.python.use.daemon": "false"}, "costly", "python.use.daemon", "a Python of its own"),
     (GOOD, {"spark.python.worker.reuse": "false"}, "costly", "python.worker.reuse", "gains nothing"),
@@ -268,3 +286,11 @@ def test_what_fails_comes_first() -> None:
 
     assert weights == sorted(weights, reverse=True)
     assert set(weights) == {"wrong", "costly"}
+
+
+@pytest.mark.parametrize("value", ["http", "-1", "65536", "7.5"])
+def test_what_is_no_port_is_refused_in_a_sentence_where_it_is_used(value: str) -> None:
+    with pytest.raises(BadSpec) as caught:
+        port_of("spark.tritium.metrics.port", value)
+
+    assert str(caught.value) == f"spark.tritium.metrics.port: {value!r} is no port; give a number up to 65535"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tritium.assign.ledger import Event, Gone, Granted
 from tritium.assign.types import Member
+from tritium.spark.conf.port import port_of
 from tritium.train import messages
 from tritium.train.assembly import Assembly
 from tritium.train.messages import FromTask
@@ -152,13 +153,14 @@ def serve_metrics(spark: SparkSession) -> None:
     """Serve Prometheus metrics of the board where ``spark.tritium.metrics.port`` says so.
 
     Raises:
-        BadSpec: the port cannot be listened on.
+        BadSpec: that is no port, or it cannot be listened on.
     """
-    port = spark.conf.get("spark.tritium.metrics.port", None)
-    if port is not None:
+    key = "spark.tritium.metrics.port"
+    value = spark.conf.get(key, None)
+    if value is not None:
         from tritium import metrics
 
-        metrics.serve(int(port))
+        metrics.serve(port_of(key, value))
 
 
 def _numbers(values: Mapping[str, Any]) -> Mapping[str, float]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tritium.errors import GangLost, SparkFailed, Unplaceable
+from tritium.spark.conf.port import port_of
 from tritium.spark.words import in_words, jvm_ended
 from tritium.train.assembly import Assembly
 from tritium.train.cancel import Cancel
@@ -25,6 +26,7 @@ __all__ = ["GangJob", "active_session", "await_slots"]
 _GONE_LIMIT_S = 10.0
 """How long an ending gang's ranks are waited for before the caller is told."""
 _POLL_S = 0.1
+_MEETING_PORT = "spark.tritium.meeting.port"
 _NOTICE_S = 2.0
 _LOOK_S = 1.0
 """How often Spark is asked whether it still computes the rows."""
@@ -113,12 +115,13 @@ class GangJob:
         services are; ``spark.tritium.meeting.port`` fixes the port where a firewall asks for it.
 
         Raises:
+            BadSpec: that is no port.
             SparkFailed: that address cannot be listened on.
         """
         conf = self._context.getConf()
         host = conf.get("spark.driver.host") or "localhost"
         bind = conf.get("spark.driver.bindAddress") or host
-        port = int(conf.get("spark.tritium.meeting.port") or 0)
+        port = port_of(_MEETING_PORT, conf.get(_MEETING_PORT))
         try:
             meeting = Meeting(
                 self._assembly, bind=bind, host=host, port=port, heard=heard, abandoned=self.cancel

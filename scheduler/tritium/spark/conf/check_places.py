@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from tritium.spark.conf.check_amounts import EXECUTOR, WORKER
 from tritium.spark.conf.finding import Conf, Finding
+from tritium.spark.conf.port import PORTS, is_port
 
 __all__ = ["RULES"]
 
@@ -14,7 +15,6 @@ _SPARKS_PLUGIN = "org.apache.spark.resource.ResourceDiscoveryScriptPlugin"
 _DRIVER_HOST = "spark.driver.host"
 _VENDOR = "spark.executor.resource.gpu.vendor"
 _OWN = ("spark.tritium.addresses", "spark.tritium.meeting.port", "spark.tritium.metrics.port")
-_PORTS = 65_535
 _LOOPBACK = ("127.", "localhost", "::1")
 
 
@@ -81,8 +81,11 @@ def _threads(conf: Conf) -> Iterator[Finding]:
 
 
 def _driver_host(conf: Conf) -> Iterator[Finding]:
-    host = conf.values.get(_DRIVER_HOST, "")
-    if host.startswith(_LOOPBACK) and conf.cluster in ("yarn", "kubernetes"):
+    host, master = conf.values.get(_DRIVER_HOST, ""), conf.values.get("spark.master", "")
+    elsewhere = conf.cluster in ("yarn", "kubernetes") or (
+        master.startswith("spark://") and not master.removeprefix("spark://").startswith(_LOOPBACK)
+    )
+    if host.startswith(_LOOPBACK) and elsewhere:
         consequence = "Executors on other hosts look for the driver, and for a gang's meeting, on themselves."
         yield conf.wrong(_DRIVER_HOST, consequence, "give a name under which all nodes reach the driver")
 
@@ -93,16 +96,18 @@ def _own_properties(conf: Conf) -> Iterator[Finding]:
             yield conf.wrong(
                 key, "Tritium has no such property, so it does nothing.", f"use {' or '.join(_OWN)}"
             )
-    addresses, port = (conf.values.get(key) for key in _OWN[:2])
+    addresses, port, metrics = (conf.values.get(key) for key in _OWN)
     if addresses not in (None, "exact"):
         consequence = (
             "Only 'exact' means something: the assigner chooses among all of the executor's devices."
         )
         yield conf.wrong(_OWN[0], consequence, "say exact, or leave it out")
+    if metrics is not None and not is_port(metrics):
+        yield conf.wrong(_OWN[2], "No gang can start: that is no port.", f"give a number up to {PORTS}")
     if port is None:
         return
-    if not (port.isascii() and port.isdigit() and int(port) <= _PORTS):
-        yield conf.wrong(_OWN[1], "No gang can start: that is no port.", f"give a number up to {_PORTS}")
+    if not is_port(port):
+        yield conf.wrong(_OWN[1], "No gang can start: that is no port.", f"give a number up to {PORTS}")
     elif int(port):
         consequence = "One gang at a time has the port: a second one in the same application is refused."
         yield conf.costly(_OWN[1], consequence, "leave it out where no firewall asks for it")

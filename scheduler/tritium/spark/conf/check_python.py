@@ -28,6 +28,11 @@ def _daemon(conf: Conf) -> Iterator[Finding]:
         yield conf.costly(
             _MODULE, consequence, f"say {DAEMON}, unless pandas functions use RAPIDS's memory pool"
         )
+    elif (
+        conf.values[_MODULE] != DAEMON and conf.values[_MODULE].partition(".")[0] == DAEMON.partition(".")[0]
+    ):
+        consequence = "Tritium has no such daemon: no Python worker starts, and every job in Python fails."
+        yield conf.wrong(_MODULE, consequence, f"say {DAEMON}")
     elif conf.values[_MODULE] != DAEMON:
         consequence = "This daemon has no fork server of Tritium's: gangs work, and start in seconds."
         yield conf.costly(_MODULE, consequence, f"say {DAEMON}")
