@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tritium.errors import GangCancelled, GangLost, RankFailed, TooSlow, Unplaceable
 from tritium.spark.inventory import TaskView
 from tritium.train.assembly import Assembly, Lost
@@ -19,7 +21,9 @@ from tritium.train.messages import (
     Hello,
     Here,
     Idle,
+    Moment,
     Outcome,
+    OutcomeKind,
     Refusal,
     Reserved,
     Share,
@@ -379,6 +383,29 @@ def test_a_lost_rank_is_to_blame_also_where_its_peer_that_raised_was_heard_first
 
     assert isinstance(gang.error, GangLost)
     assert str(gang.error) == "train: lost rank 0: its executor or Python worker went away"
+
+
+@pytest.mark.parametrize("kind", ["raised", "exited"])
+def test_a_rank_that_failed_first_is_to_blame_also_where_it_is_gone_later(kind: OutcomeKind) -> None:
+    gang = running()
+
+    gang.handle(Moment(rank=0, name="failed"), now=5.0)
+    gang.handle(Moment(rank=1, name="failed"), now=5.1)
+    gang.handle(Gone(task=0, outcome=Outcome(kind="raised", cause="RuntimeError: closed by peer")), now=5.2)
+    assert str(gang.error) == "train: rank 1 failed: RuntimeError: closed by peer"
+    gang.handle(Gone(task=1, outcome=Outcome(kind=kind, cause="the cause")), now=6.0)
+
+    assert str(gang.error) == "train: rank 0 failed: the cause"
+
+
+def test_a_rank_that_was_killed_stays_to_blame_whoever_says_first_that_it_failed() -> None:
+    gang = running()
+
+    gang.handle(Moment(rank=0, name="failed"), now=5.0)
+    gang.handle(Gone(task=0, outcome=Outcome(kind="killed", cause="killed by SIGKILL")), now=5.1)
+    gang.handle(Gone(task=1, outcome=Outcome(kind="raised", cause="RuntimeError: closed by peer")), now=5.2)
+
+    assert str(gang.error) == "train: rank 1 failed: killed by SIGKILL"
 
 
 def test_of_two_that_raise_the_first_is_to_blame() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from pyspark import cloudpickle
 from pyspark.sql import SparkSession
 
 import tritium
+from tritium.errors import RankFailed
 
 pytestmark = [pytest.mark.spark, pytest.mark.torch, pytest.mark.usefixtures("spark")]
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -158,3 +160,33 @@ def test_the_demos_ranks_compute_each_on_its_own_device(
 
     assert rank_device(local_rank) == torch.device("cuda", local_rank)
     assert chosen == [local_rank]
+
+
+def break_off_slowly(how: str) -> None:
+    """Rank 1 fails in the middle of a collective and leaves a child that is deaf to SIGTERM for a second."""
+    import subprocess
+
+    import torch
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo")
+    if tritium.rank().rank == 1:
+        subprocess.Popen(["sh", "-c", "trap '' TERM; sleep 600 & wait; wait"], start_new_session=True)
+        time.sleep(0.5)
+        if how == "exit":
+            os._exit(7)
+        raise ValueError("the learning rate is negative")
+    dist.all_reduce(torch.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ("how", "cause"), [("raise", "ValueError: the learning rate is negative"), ("exit", "exited with code 7")]
+)
+def test_the_rank_that_failed_first_is_named_though_its_processes_take_longer_to_end(
+    how: str, cause: str
+) -> None:
+    with pytest.raises(RankFailed) as caught:
+        tritium.Gang(ranks=2, name="train", launch_timeout_s=400).run(break_off_slowly, how=how)
+
+    assert str(caught.value).splitlines()[0] == f"train: rank 1 failed: {cause}"
+    assert caught.value.victims == (0,)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tritium.errors import GangCancelled, GangLost, RankFailed, TooSlow, TritiumError, Unplaceable
+from tritium.train.blame import is_cause
 from tritium.train.ending import from_outside
 from tritium.train.messages import (
     Again,
@@ -198,7 +199,7 @@ class Assembly:
                 self.ranks[task], self.pids[task] = rank, pid
                 moments["started"] = now
             case Moment(name=name):
-                moments[name] = now
+                moments.setdefault(name, now)
             case Report():
                 moments.setdefault("reported", now)
             case Peak(rank=rank):
@@ -255,8 +256,7 @@ class Assembly:
         if outcome.failed and self.phase not in ("ending", "over"):
             self._blamed = outcome
             said += self._end(self._failure(task, outcome), now)
-        elif self._blamed and self._blamed.kind == "raised" and outcome.broke_off:
-            # Its peers raise when it breaks off in the middle of a collective, and may be heard first.
+        elif self._blamed and is_cause(self.ranks.get(task), outcome, self._blamed, self.moments):
             self._blamed, self.error = outcome, self._failure(task, outcome)
         if self.phase != "over" and len(self.outcomes) == self.size:
             self._enter("over", now)

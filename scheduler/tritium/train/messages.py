@@ -154,11 +154,11 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """Task -> driver: its rank has come to a point of its start."""
+    """Task -> driver: its rank has come to a point of its start, or to its end."""
 
     rank: int
     name: str
-    """``entered`` the user's function, or ``met`` all other ranks at the rendezvous."""
+    """``entered`` the user's function, ``met`` all other ranks at the rendezvous, or ``failed``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

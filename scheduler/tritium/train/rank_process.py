@@ -18,6 +18,7 @@ import traceback
 from pathlib import Path
 
 from tritium.train import rank, rendezvous, script
+from tritium.train.blame import FAILED
 from tritium.train.contract import Contract
 from tritium.train.shard import Shard, fill_of, table_bytes, table_from, table_of
 from tritium.train.stacks import answer_with_stacks
@@ -42,6 +43,9 @@ def main(argv: list[str]) -> int:
         os.close(listener)
     rendezvous.watch_store(contract.master[1], listener=held, met=lambda: talk.moment("met"))
     result = _run(folder, contract, talk)
+    if result[0] != "returned":
+        with contextlib.suppress(OSError):  # the gang is ending
+            talk.moment(FAILED)
     _flush()
     _tell_peak(talk)
     partial = folder / "result.partial"

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tritium.train import sweep
+from tritium.train.blame import FAILED
 from tritium.train.contract import Contract
 from tritium.train.ending import Ending, how_it_ended
 from tritium.train.launch import Guardian
@@ -80,6 +81,7 @@ class Supervisor:
         """For everything that the rank reads and leaves; the guardian removes it, whoever dies."""
         self._mark: str | None = None
         self._status: int | None = None
+        self._left: bytes | None = None
         self._clean = True
         """Whether nothing that was started here can still be alive."""
         self._over = False
@@ -242,6 +244,11 @@ class Supervisor:
                 self._oom = rest
             case "status":
                 self._status = int(rest)
+                # Read now: a guardian that is sent home does not wait until it has been.
+                result = self.folder / "result.pkl"
+                self._left = result.read_bytes() if result.exists() else None
+                if self._status:
+                    self._say(Moment(rank=self._rank, name=FAILED))
             case "gone" | "stuck":
                 self._over, self._clean = True, what == "gone"
             case _:  # a beat
@@ -275,14 +282,12 @@ class Supervisor:
 
     def _ending(self) -> tuple[Outcome, bytes | None]:
         self._drain()
-        result = self.folder / "result.pkl"
         if self._stopped and self._status is None:
             ending = Ending(kind="stopped", cause="ended with the gang")
         elif self._silent:
             ending = Ending(kind="killed" if self._standing else "lost", cause=self._silent)
         else:
-            left = result.read_bytes() if result.exists() else None
-            ending = how_it_ended(self._status, left, oom=self._oom)
+            ending = how_it_ended(self._status, self._left, oom=self._oom)
         failed = ending.kind not in ("returned", "stopped")
         outcome = Outcome(
             kind=ending.kind,
