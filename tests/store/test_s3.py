@@ -23,13 +23,20 @@ def bucket() -> Iterator[str]:
     for name in ("moto", "s3fs"):
         require(importlib.util.find_spec(name), what=name, install="make env")
     import s3fs
-    from moto.server import ThreadedMotoServer
+    from moto.moto_server.werkzeug_app import (
+        DomainDispatcherApplication,
+        MotoRequestHandler,
+        create_backend_app,
+    )
+    from werkzeug.serving import make_server
 
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
+    # One request at a time: moto looks first and writes then, where S3 does both at once.
+    app = DomainDispatcherApplication(create_backend_app)
+    server = make_server("127.0.0.1", 0, app, threaded=False, request_handler=MotoRequestHandler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
     settings = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
         "AWS_ACCESS_KEY_ID": "any",
         "AWS_SECRET_ACCESS_KEY": "any",
         "AWS_DEFAULT_REGION": "us-east-1",
@@ -40,7 +47,9 @@ def bucket() -> Iterator[str]:
         s3fs.S3FileSystem().mkdir("bucket")
         yield "s3a://bucket"
         s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 def test_an_entry_is_written_once_whoever_tries_at_the_same_moment(bucket: str) -> None:
