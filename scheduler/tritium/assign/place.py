@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache, partial
+
 import numpy as np
 
 from tritium.assign.index import Index
@@ -45,21 +47,21 @@ def _are_apart(index: Index, counts: Numbers, request: Request) -> bool:
 
 
 def _crews(index: Index, space: Space, counts: Numbers, request: Request, policy: Policy) -> list[Crew]:
-    """Seat each host's members: on hosts of one bucket as many sit alike."""
+    """Seat each host's members, once somebody looks: on hosts of one bucket as many sit alike."""
     used = np.flatnonzero(counts)
     entries = [index.entries[position] for position in used.tolist()]
     members = counts[used].tolist()
     if request.share_mib:
         return [
-            Crew(entry, share_layout(entry, request, policy, count))
+            Crew(entry, count, cache(partial(share_layout, entry, request, policy, count)))
             for entry, count in zip(entries, members, strict=True)
         ]
     alike = list(zip(index.bucket_of[used].tolist(), members, strict=True))
     form, scattered = form_of(request), policy in SCATTERING
     layouts = {
-        (bucket, count): layout(
-            index.buckets[bucket][0], space.usable[bucket], count, form, scattered=scattered
+        (bucket, count): partial(
+            layout, index.buckets[bucket][0], space.usable[bucket], count, form, scattered=scattered
         )
         for bucket, count in set(alike)
     }
-    return list(map(Crew, entries, map(layouts.__getitem__, alike)))
+    return list(map(Crew, entries, members, map(layouts.__getitem__, alike)))

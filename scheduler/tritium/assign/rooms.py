@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tritium.assign.index import Index
 from tritium.assign.layout import Shape, choose, room
 from tritium.assign.policies import Numbers, Policy, Rooms
-from tritium.assign.rules import Form, form_of, lack
+from tritium.assign.rules import Form, Kind, form_of, lack
 from tritium.assign.shares import share_room
 from tritium.assign.types import Request
 
@@ -39,8 +39,8 @@ def space_for(index: Index, request: Request) -> Space:
 def _whole_space(index: Index, request: Request) -> Space:
     """Return the room for whole devices: it is worked out once for all hosts of a bucket."""
     form = form_of(request)
-    suitable = {shape: _suitable(shape, request) for shape in {shape for shape, _ in index.buckets}}
-    alike = [(shape, free & suitable[shape]) for shape, free in index.buckets]
+    suitable = {kinds: _suitable(kinds, request) for kinds in {shape.kinds for shape, _ in index.buckets}}
+    alike = [(shape, free & suitable[shape.kinds]) for shape, free in index.buckets]
     units = [_units(shape, usable, form, request) for shape, usable in alike]
     tight = [
         _tight(shape, usable, form, request) if fitting * form.group >= request.members else 0
@@ -81,8 +81,8 @@ def _seats_fit(shape: Shape, usable: int, form: Form) -> bool:
     return enough and seated % form.group == 0
 
 
-def _suitable(shape: Shape, request: Request) -> int:
-    return sum(1 << position for position, kind in enumerate(shape.kinds) if lack(kind, request) is None)
+def _suitable(kinds: Sequence[Kind], request: Request) -> int:
+    return sum(1 << position for position, kind in enumerate(kinds) if lack(kind, request) is None)
 
 
 def _units(shape: Shape, usable: int, form: Form, request: Request) -> int:

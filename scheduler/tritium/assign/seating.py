@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple, overload
 
@@ -18,20 +18,23 @@ class Crew(NamedTuple):
     """The members of one host: its names, and a layout that it shares with hosts of its make."""
 
     entry: Entry
-    layout: Layout
+    members: int
+    layout: Callable[[], Layout]
+    """Works it out when a member is looked at, and remembers it."""
 
     def member(self, rank: int, group_rank: int, local_rank: int) -> Member:
         """Return one of them."""
-        each = len(self.layout.devices) // len(self.layout.pools)
-        mine = self.layout.devices[local_rank * each : (local_rank + 1) * each]
+        pools, devices, cpus = self.layout()
+        each = len(devices) // len(pools)
+        mine = devices[local_rank * each : (local_rank + 1) * each]
         return Member(
             rank=rank,
             local_rank=local_rank,
             group_rank=group_rank,
             host=self.entry.id,
-            pool=self.entry.pools[self.layout.pools[local_rank]].name,
+            pool=self.entry.pools[pools[local_rank]].name,
             devices=tuple(self.entry.uuids[position] for position in mine),
-            cpus=self.layout.cpus[local_rank],
+            cpus=cpus[local_rank],
         )
 
 
@@ -45,7 +48,7 @@ class Ranks(Sequence[Member]):
 
     def __init__(self, crews: Sequence[Crew]) -> None:
         self._crews = crews
-        self._starts = list(accumulate((len(crew.layout.pools) for crew in crews), initial=0))
+        self._starts = list(accumulate((crew.members for crew in crews), initial=0))
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -53,7 +56,7 @@ class Ranks(Sequence[Member]):
     def __iter__(self) -> Iterator[Member]:
         rank = 0
         for group_rank, crew in enumerate(self._crews):
-            for local_rank in range(len(crew.layout.pools)):
+            for local_rank in range(crew.members):
                 yield crew.member(rank, group_rank, local_rank)
                 rank += 1
 
