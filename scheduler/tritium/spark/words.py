@@ -6,7 +6,7 @@ import re
 
 from tritium.errors import CodeMissing, GangCancelled, SparkFailed, TritiumError
 
-__all__ = ["in_words", "jvm_ended"]
+__all__ = ["in_words", "interrupted", "jvm_ended"]
 
 _CANCELLED = re.compile(
     r"SPARK_JOB_CANCELLED|cancelled (because|as part)|part of cancelled job|OPERATION_CANCELED", re.IGNORECASE
@@ -29,7 +29,12 @@ def in_words(err: Exception, *, what: str) -> TritiumError:
     SparkFailed('it failed: b.IOError: died')
     >>> in_words(ConnectionRefusedError(111, "Connection refused"), what="the job")
     SparkFailed("the job failed: Spark's JVM has ended")
+
+    Raises:
+        KeyboardInterrupt: that is all that it means.
     """
+    if interrupted(err):
+        raise KeyboardInterrupt from err
     text = str(err)
     if jvm_ended(err):
         return SparkFailed(f"{what} failed: Spark's JVM has ended")
@@ -48,6 +53,11 @@ def in_words(err: Exception, *, what: str) -> TritiumError:
         return SparkFailed(f"{what} failed: {thrown[-1]}")
     first = next((line.strip() for line in text.splitlines() if line.strip()), type(err).__name__)
     return SparkFailed(f"{what} failed: {first}")
+
+
+def interrupted(err: Exception) -> bool:
+    """Whether it only came of Ctrl-C: PySpark then tidies up through the connection that was broken off."""
+    return jvm_ended(err) and isinstance(err.__context__, KeyboardInterrupt)
 
 
 def jvm_ended(err: Exception) -> bool:

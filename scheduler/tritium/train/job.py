@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tritium.errors import GangLost, SparkFailed, Unplaceable
 from tritium.spark.conf.port import port_of
-from tritium.spark.words import in_words, jvm_ended
+from tritium.spark.words import in_words, interrupted, jvm_ended
 from tritium.train.assembly import Assembly
 from tritium.train.cancel import Cancel
 from tritium.train.meeting import Meeting
@@ -171,6 +171,8 @@ class GangJob:
             self._end(meeting)
             raise
         except Exception as err:
+            if interrupted(err):  # and then the words are KeyboardInterrupt
+                self._end(meeting)
             error = in_words(err, what="the gang's Spark job")
             if isinstance(error, SparkFailed):
                 # A lost task closes its connection at once, and says more than Spark's own words.
