@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from tritium_discovery import claims, holds, matrix, validate
+from tritium_discovery.claims_view import claim_rows
 from tritium_discovery.device import Device, Inventory, Link, Uuid
 from tritium_discovery.doctor import examine
 from tritium_discovery.environment import closed, environment, warnings
@@ -164,44 +164,12 @@ def claims_(output: str, release: str | None) -> None:
     if release is not None:
         claims.drop(directory, claim_id=release)
         return
-    rows = tuple(_claim_rows(claims.live(directory), holds.held(directory)))
+    rows = tuple(claim_rows(claims.live(directory), holds.held(directory)))
     if output == "json":
         _print_json(rows)
         return
     cells = [["-" if cell is None else str(cell) for cell in row.values()] for row in rows]
     click.echo(table([("UUID", "ADDR", "CLAIMED BY", "SINCE", "EMULATED", "HELD BY", "SINCE"), *cells]))
-
-
-def _claim_rows(
-    live: Sequence[claims.Claim], held: Mapping[Uuid, holds.Holder]
-) -> Iterator[Mapping[str, object]]:
-    left = dict(held)
-    for claim in live:
-        for device in claim.devices:
-            yield {
-                "uuid": device.uuid,
-                "address": device.address,
-                "claimed_by": f"JVM {claim.owner.pid} ({claim.id})",
-                "since": _time(claim.since),
-                "emulated": claim.machine,
-                **_holder(left.pop(device.uuid, None)),
-            }
-    claim_of_nobody = dict.fromkeys(("address", "claimed_by", "since", "emulated"))
-    for uuid, holder in sorted(left.items()):
-        yield {"uuid": uuid, **claim_of_nobody, **_holder(holder)}
-
-
-def _holder(holder: holds.Holder | None) -> Mapping[str, object]:
-    if holder is None:
-        return {"held_by": None, "held_since": None}
-    return {"held_by": f"{holder.user}: {holder}", "held_since": _time(holder.since)}
-
-
-def _time(since: float) -> str:
-    try:
-        return datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds")
-    except (ValueError, OverflowError, OSError):  # anybody may have written it
-        return f"{since:g}"
 
 
 @gpu_discover.command()

@@ -51,7 +51,7 @@ def call(function: Callable[[], _T], *, timeout_s: float) -> _T:
 def ask(function: Callable[[], object]) -> Asked:
     """Have a child call ``function``; its `answer` is collected, or it is left, later.
 
-    Ctrl-C is heard again from then on: before, nobody would know of a child to end.
+    Until then Ctrl-C waits: whoever hears it must know of the child, to end it.
     """
     reader, writer = os.pipe()
     mask = {*map(int, signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}))}
