@@ -57,6 +57,7 @@ def test_speculation_and_retries_find_the_model_that_is_there_and_rows_are_writt
 
     assert found == {how: [2.0 * n for n in range(200)] for how in ("slow", "fails")}
     for how in ("slow", "fails"):
+        assert (out / f"{how} stumbled").exists(), how
         assert {(out / f"{how} 1 {attempt}").exists() for attempt in (0, 1)} == {True}, how
     loads = [path.name.split()[1] for path in out.glob("load *")]
     assert len(loads) == len(set(loads)) == 2, "both devices have loaded the model once, for all attempts"
