@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 _GONE_LIMIT_S = 10.0
+_BRIEF_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""Every JVM lives for seconds here: without the optimising compiler it takes half of the CPU time."""
 
 
 # A shell's background job ignores Ctrl-C, and so would every process that a test starts and interrupts.
@@ -35,7 +37,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Claims, holds and temporary files of this run, apart from those of anything else on the host."""
     temporary = tmp_path_factory.mktemp("tmp")
-    with _environment(TRITIUM_DIR=str(tmp_path_factory.mktemp("state")), TMPDIR=str(temporary)):
+    state = str(tmp_path_factory.mktemp("state"))
+    with _environment(TRITIUM_DIR=state, TMPDIR=str(temporary), JDK_JAVA_OPTIONS=_BRIEF_JVM):
         tempfile.tempdir = None  # it remembers the first answer
         yield temporary
     tempfile.tempdir = None

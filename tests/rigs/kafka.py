@@ -111,8 +111,6 @@ def broker(folder: Path) -> Iterator[Broker]:
     java = [
         str(find_java(os.environ) / "bin" / "java"),
         "-Xmx256m",
-        "-XX:+UseSerialGC",
-        "-XX:TieredStopAtLevel=1",
         "-cp",
         f"{fetch(KAFKA_BROKER)}/*",
     ]
