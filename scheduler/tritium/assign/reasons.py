@@ -12,7 +12,7 @@ from tritium.assign.shares import left_of
 from tritium.assign.types import Reason, Request
 from tritium_discovery.device import Device, Uuid
 
-__all__ = ["asked", "counted", "why_not"]
+__all__ = ["asked", "counted", "lacks", "why_not"]
 
 _NAMED = 3
 """Devices named in one sentence; the others are counted."""
@@ -35,13 +35,9 @@ def _device_reasons(entry: Entry, request: Request) -> Iterator[Reason]:
         return
     shape, _ = entry.bucket
     lacking: dict[tuple[str, Lack], list[Uuid]] = {}
-    for position, device in enumerate(entry.devices):
-        why = lack(shape.kinds[position], request) or _not_now(entry, device, request)
-        if why is not None:
-            pool = next(
-                p.name for p, part in zip(entry.pools, shape.pools, strict=True) if part >> position & 1
-            )
-            lacking.setdefault((pool, why), []).append(device.uuid)
+    for position, why in _lacks(entry, request):
+        pool = next(p.name for p, part in zip(entry.pools, shape.pools, strict=True) if part >> position & 1)
+        lacking.setdefault((pool, why), []).append(entry.uuids[position])
     for (pool, why), devices in lacking.items():
         named = ", ".join(devices[:_NAMED])
         more = f" and {len(devices) - _NAMED} more" if len(devices) > _NAMED else ""
@@ -51,6 +47,19 @@ def _device_reasons(entry: Entry, request: Request) -> Iterator[Reason]:
             sentence=f"{named}{more}: {why.sentence}",
             short=why.short,
         )
+
+
+def lacks(index: Index, request: Request) -> dict[Uuid, str]:
+    """Say of each device that will not do for a request, here and now, the first thing against it."""
+    return {entry.uuids[at]: why.sentence for entry in index.entries for at, why in _lacks(entry, request)}
+
+
+def _lacks(entry: Entry, request: Request) -> Iterator[tuple[int, Lack]]:
+    """Yield the position of each device that will not do, and what it lacks."""
+    for position, device in enumerate(entry.devices):
+        why = lack(entry.bucket[0].kinds[position], request) or _not_now(entry, device, request)
+        if why is not None:
+            yield position, why
 
 
 def _not_now(entry: Entry, device: Device, request: Request) -> Lack | None:

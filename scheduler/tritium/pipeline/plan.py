@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from tritium.assign import Assigned, Decision, Host, Pool, Request, Snapshot, Waiting, assign
-from tritium.assign.reasons import counted
+from tritium.assign import Assigned, Decision, Host, Index, Pool, Request, Snapshot, Waiting, assign
+from tritium.assign.reasons import counted, lacks
 from tritium.errors import Occupied, Unplaceable
 from tritium.pipeline.results import StageName
 from tritium.pipeline.spec import Pipeline
@@ -114,13 +114,12 @@ def why(planned: Plan, stage: StagePlan) -> Iterator[str]:
     if not chosen:
         yield "ranks that compute on the CPU need no device"
         return
-    devices = planned.survey.inventory.devices
-    against = {device.uuid: _against(device, planned.survey, stage.request) for device in devices}
-    fit = sum(not sentence for sentence in against.values())
+    against = lacks(Index.of(alone(planned.survey)), stage.request)
+    fit = len(planned.survey.inventory.devices) - len(against)
     yield f"policy {POLICY}: {len(chosen)} of {counted(fit, 'device')} that qualify"
     if stage.request.kind == "gang":
         yield from _joined(planned.survey.inventory.links, chosen)
-    yield from (f"not {uuid}: {sentence}" for uuid, sentence in against.items() if sentence)
+    yield from (f"not {uuid}: {sentence}" for uuid, sentence in against.items())
 
 
 def _with_workers(pipeline: Pipeline, survey: Survey, workers: int) -> Plan:
@@ -195,16 +194,6 @@ def _reasons(decision: Decision) -> Sequence[str]:
     if isinstance(decision, Assigned):
         return ()
     return [str(reason) for reason in decision.reasons]
-
-
-def _against(device: Device, survey: Survey, request: Request) -> str:
-    if not device.healthy:
-        return "; ".join(device.troubles)
-    if device.uuid in survey.taken:
-        return f"held by {survey.taken[device.uuid]}"
-    if device.memory_mib < request.min_memory_mib:
-        return f"{device.memory_mib} MiB, {request.min_memory_mib} needed"
-    return ""
 
 
 def _joined(links: Mapping[tuple[Uuid, Uuid], Link], chosen: Sequence[Uuid]) -> Iterator[str]:
