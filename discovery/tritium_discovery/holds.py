@@ -11,7 +11,7 @@ import json
 import os
 import pwd
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
@@ -20,7 +20,7 @@ from tritium_discovery.errors import BadState, DeviceHeld
 from tritium_discovery.observation import Uuid
 from tritium_discovery.state import host_lock, not_ours, open_plain
 
-__all__ = ["Hold", "Holder", "adopt", "held", "hold_file", "take"]
+__all__ = ["Hold", "Holder", "adopt", "held", "hold_file", "hold_files", "read_note", "take"]
 
 _PREFIX = "hold-"
 _LOCK_TIMEOUT_S = 10.0
@@ -42,6 +42,8 @@ class Holder(NamedTuple):
     """Seconds since the epoch."""
     drain_s: float | None = None
     """Seconds in which it gives the device up when it is asked to (`drain`); ``None``: it never does."""
+    priority: int | None = None
+    """Who may ask it: only somebody more important; ``None``: nobody needs it now, so anybody may."""
 
     def __str__(self) -> str:
         return f"{self.what} (pid {self.pid})" if self.pid else self.what
@@ -98,14 +100,21 @@ def take(uuids: Sequence[Uuid], *, what: str, directory: Path) -> Hold:
     return Hold(uuids, opened)
 
 
-def adopt(filenos: Sequence[int], *, what: str, drain_s: float | None = None) -> float:
+def adopt(
+    filenos: Sequence[int],
+    *,
+    what: str,
+    drain_s: float | None = None,
+    priority: int | None = None,
+    since: float | None = None,
+) -> float:
     """Write this process into the held descriptors as their holder, e.g. a rank that inherited them.
 
-    Returns the moment from which it holds them, which is in its note.
+    Returns the moment from which it holds them, which is in its note: now, or ``since`` if it did before.
     """
-    since = time.time()
+    since = time.time() if since is None else since
     note = {"pid": os.getpid(), "user": _user(), "what": what[:_MOST_WORDS], "since": since}
-    text = json.dumps({**note, "drain_s": drain_s}).encode()
+    text = json.dumps({**note, "drain_s": drain_s, "priority": priority}).encode()
     for fileno in filenos:
         os.pwrite(fileno, text.ljust(_MOST_BYTES), 0)
     return since
@@ -121,19 +130,29 @@ def held(directory: Path) -> Mapping[Uuid, Holder]:
     found: dict[Uuid, Holder] = {}
     # Probing takes each lock for a moment: only under the host's lock can that disturb nobody.
     with host_lock(directory, timeout_s=_LOCK_TIMEOUT_S):
-        for path in sorted(directory.glob(f"{_PREFIX}*")):
-            try:
-                fileno = open_plain(path, os.O_RDONLY, mode=0)
-            except BadState:
-                if not_ours(path):
-                    continue
-                raise
-            try:
-                if not _lock(fileno):
-                    found[Uuid(path.name.removeprefix(_PREFIX))] = _read(fileno)
-            finally:
-                os.close(fileno)
+        for uuid, fileno in hold_files(directory):
+            if not _lock(fileno):
+                found[uuid] = read_note(fileno)
     return found
+
+
+def hold_files(directory: Path) -> Iterator[tuple[Uuid, int]]:
+    """Open one hold file after the other, for reading; those that another user hides are skipped.
+
+    Raises:
+        BadState: a file in ``directory`` is not what it should be.
+    """
+    for path in sorted(directory.glob(f"{_PREFIX}*")):
+        try:
+            fileno = open_plain(path, os.O_RDONLY, mode=0)
+        except BadState:
+            if not_ours(path):
+                continue
+            raise
+        try:
+            yield Uuid(path.name.removeprefix(_PREFIX)), fileno
+        finally:
+            os.close(fileno)
 
 
 def hold_file(directory: Path, uuid: Uuid) -> Path:
@@ -149,7 +168,7 @@ def hold_file(directory: Path, uuid: Uuid) -> Path:
 
 def _lock_or_raise(fileno: int, uuid: Uuid) -> None:
     if not _lock(fileno):
-        raise DeviceHeld(uuid, _read(fileno))
+        raise DeviceHeld(uuid, read_note(fileno))
 
 
 def _lock(fileno: int) -> bool:
@@ -160,17 +179,18 @@ def _lock(fileno: int) -> bool:
     return True
 
 
-def _read(fileno: int) -> Holder:
+def read_note(fileno: int) -> Holder:
     """The note in a hold file; anybody may have written it, so anything may be in it."""
     try:
         note = json.loads(os.pread(fileno, _MOST_BYTES, 0))
-        drain_s = note.get("drain_s")
+        drain_s, priority = note.get("drain_s"), note.get("priority")
         return Holder(
             pid=int(note["pid"]),
             user=_printable(str(note["user"])),
             what=_printable(str(note["what"])),
             since=float(note["since"]),
             drain_s=None if drain_s is None else float(drain_s),
+            priority=None if priority is None else int(priority),
         )
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return _UNKNOWN

@@ -26,7 +26,7 @@ from tritium_discovery.device import Uuid
 
 
 def share(
-    uuid: str, *, priority: int = 0, drain_s: float | None = 5.0, mib: int = 1_024, owner: str = ""
+    uuid: str, *, priority: int | None = 0, drain_s: float | None = 5.0, mib: int = 1_024, owner: str = ""
 ) -> Share:
     return Share(
         device=Uuid(uuid), owner=owner or f"model on {uuid}", mib=mib, priority=priority, drain_s=drain_s
@@ -183,6 +183,17 @@ def test_a_share_of_the_same_priority_is_not_asked() -> None:
 
     assert drain_for(snapshot, Request(members=1, priority=1)) is None
     assert drain_for(snapshot, Request(members=1, priority=2)) is not None
+
+
+def test_a_share_that_nobody_uses_is_asked_first_and_by_anybody() -> None:
+    snapshot = cluster(host("a", 2, shares=(share("a-0", priority=-9), share("a-1", priority=None))))
+
+    first = drain_for(snapshot, Request(members=1, priority=1))
+    anybody = drain_for(snapshot, Request(members=1, priority=-99))
+
+    assert first is not None
+    assert first == anybody
+    assert [s.device for s in first.shares] == ["a-1"]
 
 
 def test_a_share_that_never_drains_is_not_asked() -> None:

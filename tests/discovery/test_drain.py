@@ -69,6 +69,57 @@ def test_the_earliest_deadline_counts_whoever_asks_and_for_whichever_device(tmp_
     assert 0 < asked.deadline - time.time() <= 1.0
 
 
+def test_only_the_holder_that_was_decided_on_is_asked(tmp_path: Path) -> None:
+    with holds.take([ONE], what="x", directory=tmp_path) as hold:
+        drainable = drain.Drainable(hold.filenos, what="owner", drain_s=1.0)
+        (holder,) = holds.held(tmp_path).values()
+
+        assert drain.ask(ONE, of="another (pid 1)", by="gang", within_s=1.0, directory=tmp_path) is None
+        assert drainable.asked() is None
+        assert drain.ask(ONE, of=str(holder), by="gang", within_s=1.0, directory=tmp_path) == holder
+        assert drainable.asked() is not None
+
+
+def test_a_device_is_promised_to_the_most_important_who_asked_until_it_is_taken(tmp_path: Path) -> None:
+    with holds.take([ONE], what="x", directory=tmp_path) as hold:
+        drain.Drainable(hold.filenos, what="owner", drain_s=1.0)
+        assert not drain.promised(tmp_path)
+        for by, priority, within_s in (("first", 0, 2.0), ("gang", 3, 9.0), ("later", 1, 1.0)):
+            drain.ask(ONE, by=by, within_s=within_s, priority=priority, directory=tmp_path)
+    ask = drain.promised(tmp_path)[ONE]
+
+    with holds.take([ONE], what="rank 0", directory=tmp_path):
+        assert not drain.promised(tmp_path)
+    assert not drain.promised(tmp_path)
+    assert (ask.by, ask.priority) == ("gang", 3)
+    assert 0 < ask.deadline - time.time() <= 1.0
+
+
+def test_a_promise_ends_a_while_after_the_deadline(tmp_path: Path) -> None:
+    with holds.take([ONE], what="x", directory=tmp_path) as hold:
+        drain.Drainable(hold.filenos, what="owner", drain_s=1.0)
+        drain.ask(ONE, by="gang", within_s=-4.0, directory=tmp_path)
+        assert ONE in drain.promised(tmp_path)
+
+        drain.ask(ONE, by="gang", within_s=-6.0, directory=tmp_path)
+
+        assert ONE not in drain.promised(tmp_path)
+
+
+def test_an_owner_says_anew_how_important_it_is_and_hears_what_it_was_asked_before(tmp_path: Path) -> None:
+    with holds.take([ONE], what="x", directory=tmp_path) as hold:
+        drainable = drain.Drainable(hold.filenos, what="owner", drain_s=1.0, priority=4)
+        (before,) = holds.held(tmp_path).values()
+        drain.ask(ONE, by="gang", within_s=1.0, directory=tmp_path)
+
+        drainable.weigh(None)
+        (after,) = holds.held(tmp_path).values()
+
+        assert (before.priority, after.priority) == (4, None)
+        assert after == before._replace(priority=None)
+        assert drainable.asked() is not None
+
+
 def test_what_one_holder_was_asked_the_next_one_never_hears(tmp_path: Path) -> None:
     with holds.take([ONE], what="x", directory=tmp_path) as hold:
         first = drain.Drainable(hold.filenos, what="first", drain_s=1.0)

@@ -52,7 +52,9 @@ def test_without_spark_around_it_a_process_sees_all_that_nobody_claims(tmp_path:
 
     assert len(everything.pool) == 8
     assert view.pool == everything.pool[3:]
-    assert view.held == {everything.pool[6]: f"somebody (pid {os.getpid()})"}
+    assert {uuid: str(holder) for uuid, holder in view.held.items()} == {
+        everything.pool[6]: f"somebody (pid {os.getpid()})"
+    }
     assert view.count is None
     assert view.directory == tmp_path
 

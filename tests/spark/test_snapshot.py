@@ -12,14 +12,14 @@ import pytest
 from tritium.assign import Assigned, assign
 from tritium.assign.types import Request
 from tritium.spark.inventory import TaskView, snapshot_of
-from tritium_discovery import HostId, Settings, Uuid, discover
+from tritium_discovery import HostId, Settings, Uuid, discover, drain, holds
 
 MACHINE = discover(Settings(machine="dgx-a100"))
 UUIDS = tuple(device.uuid for device in MACHINE.devices)
 
 
 def view(
-    executor: str, pool: tuple[Uuid, ...], *, host: str = "a", held: Mapping[Uuid, str] | None = None
+    executor: str, pool: tuple[Uuid, ...], *, host: str = "a", held: Mapping[Uuid, holds.Holder] | None = None
 ) -> TaskView:
     return TaskView(
         inventory=replace(MACHINE, host=HostId(host)),
@@ -29,6 +29,10 @@ def view(
         held=held or {},
         directory=Path("/nowhere"),
     )
+
+
+def holder(what: str, *, drain_s: float | None = None, priority: int | None = None) -> holds.Holder:
+    return holds.Holder(pid=0, user="alice", what=what, since=0.0, drain_s=drain_s, priority=priority)
 
 
 def test_two_executors_on_one_host_are_two_pools_of_it() -> None:
@@ -48,8 +52,8 @@ def test_executors_that_see_other_devices_are_other_hosts() -> None:
 
 
 def test_views_taken_at_different_moments_agree_on_the_least() -> None:
-    early = view("driver", UUIDS[:3], held={UUIDS[0]: "task 1"})
-    late = view("driver", UUIDS[1:4], held={UUIDS[1]: "task 2"})
+    early = view("driver", UUIDS[:3], held={UUIDS[0]: holder("task 1")})
+    late = view("driver", UUIDS[1:4], held={UUIDS[1]: holder("task 2")})
 
     (pool,) = snapshot_of([early, late]).hosts[0].pools
 
@@ -86,3 +90,37 @@ def test_executors_without_isolation_may_see_the_same_devices_and_share_none(exe
     assert isinstance(decision, Assigned)
     devices = [uuid for member in decision.placement.members for uuid in member.devices]
     assert len(set(devices)) == 4 * executors
+
+
+def test_an_owner_that_gives_way_when_it_is_asked_has_a_share_of_all_of_its_device() -> None:
+    held = {UUIDS[0]: holder("owner of a model", drain_s=5.0, priority=2), UUIDS[1]: holder("rank 0")}
+
+    (pool,) = snapshot_of([view("driver", UUIDS[:2], held=held)]).hosts[0].pools
+
+    assert pool.held == {UUIDS[1]: "rank 0"}
+    (share,) = pool.shares
+    assert (share.device, share.owner, share.priority, share.drain_s) == (
+        UUIDS[0],
+        "owner of a model",
+        2,
+        5.0,
+    )
+    assert (share.mib, share.mib - share.used_mib) == (
+        MACHINE.devices[0].memory_mib,
+        MACHINE.devices[0].free_mib,
+    )
+
+
+PROMISED = {UUIDS[0]: "nobody, but promised to gang train-1"}
+
+
+@pytest.mark.parametrize(("priority", "held"), [(0, PROMISED), (1, {}), (2, {})])
+def test_what_was_given_up_for_somebody_is_held_for_who_is_less_important(
+    priority: int, held: Mapping[Uuid, str]
+) -> None:
+    ask = drain.Ask(by="gang train-1", deadline=0.0, priority=1)
+    promised = replace(view("driver", UUIDS[:1]), promised={UUIDS[0]: ask})
+
+    (pool,) = snapshot_of([promised], priority=priority).hosts[0].pools
+
+    assert pool.held == held

@@ -68,7 +68,11 @@ def _not_now(entry: Entry, device: Device, request: Request) -> Lack | None:
         return Lack("health", 1.0, "; ".join(device.troubles))
     whole = [pool.held[device.uuid] for pool in entry.pools if device.uuid in pool.held]
     shares = [share for pool in entry.pools for share in pool.shares if share.device == device.uuid]
-    holders = sorted({*whole, *(f"{share.owner} ({share.mib} MiB)" for share in shares)})
+    parts = (
+        share.owner if share.mib == device.memory_mib else f"{share.owner} ({share.mib} MiB)"
+        for share in shares
+    )
+    holders = sorted({*whole, *parts})
     left_mib = left_of(device, shares)
     if whole or (shares and not request.share_mib):
         return Lack("held", 0.0, f"held by {', '.join(holders)}")

@@ -40,8 +40,8 @@ class Share:
     """Promised to it, e.g. ``2048``; all of the device's memory if it holds the device whole."""
     used_mib: int = 0
     """What it used of that when the device's ``free_mib`` was read; the rest is not free either."""
-    priority: int = 0
-    """Only a request of a higher priority may ask it to drain."""
+    priority: int | None = 0
+    """Only a request of a higher priority may ask it to drain; ``None``: nobody uses it now, any may."""
     drain_s: float | None = None
     """Seconds it may take to give the device up when asked; ``None``: it never gives it up."""
 

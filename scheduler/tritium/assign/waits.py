@@ -39,18 +39,19 @@ def waits_for(index: Index, request: Request, policy: Policy) -> tuple[Wait, ...
 def drain_for(snapshot: Snapshot | Index, request: Request, policy: str = "packed") -> Drain | None:
     """Return the shares to ask to drain so that a request fits; ``None`` if asking would not help.
 
-    Only shares of a lower priority that can drain are asked, the least important first, and none
-    without need. The holds carry it out: they ask, wait until the deadline, and take the device.
+    Only shares that can drain, of a lower priority or that nobody uses, are asked, the least important
+    first, and none without need. The holds carry it out: they ask, wait until the deadline, and take the
+    device.
     """
     index = snapshot if isinstance(snapshot, Index) else Index.of(snapshot)
     able = [
-        (held.share.priority, number, held)
+        (held.share.priority is not None, held.share.priority or 0, number, held)
         for number, held in enumerate(_by_closeness(index))
         if held.share is not None
         and held.share.drain_s is not None
-        and held.share.priority < request.priority
+        and (held.share.priority is None or held.share.priority < request.priority)
     ]
-    holdings = _fewest(index, request, POLICIES[policy], [held for _, _, held in sorted(able)])
+    holdings = _fewest(index, request, POLICIES[policy], [held for *_, held in sorted(able)])
     if not holdings:
         return None
     ranks = place(_given_back(index, holdings), request, POLICIES[policy])

@@ -9,14 +9,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tritium.assign.types import Request
+from tritium.assign import Request, drain_for
 from tritium.errors import CannotHold, Unplaceable
 from tritium.infer.link import Link, addresses, bind, connect
 from tritium.infer.memory import Memory
 from tritium.infer.words import Order
 from tritium.spark.devices import take
-from tritium.spark.inventory import TaskView, executor_name, refreshed, task_view
-from tritium_discovery import Device, Hold, drain
+from tritium.spark.inventory import (
+    TaskView,
+    ask_to_drain,
+    executor_name,
+    refreshed,
+    snapshot_of,
+    task_view,
+)
+from tritium_discovery import Device, Hold
 from tritium_discovery.process import nearest_jvm
 from tritium_discovery.spark import command_line
 
@@ -103,7 +110,7 @@ class Lodging:
                 started = self._started(what)
                 found = started if isinstance(started, Owner) else self._shared()
                 if found is None:
-                    self._ask_for_room(what, within_s=wait_s)
+                    self._ask_for_room(what)
                 if found is None and time.monotonic() > give_up_at:
                     raise CannotHold(f"{what} waited {wait_s:.0f} s for a device: {started}")
             if found is not None:
@@ -121,15 +128,14 @@ class Lodging:
             most += 1
         return None
 
-    def _ask_for_room(self, what: str, *, within_s: float) -> None:
-        """Ask owners of other models to give way: those that nobody feeds do at once, the others in time."""
+    def _ask_for_room(self, what: str) -> None:
+        """Ask owners of other models to give way, as few as will do: less important ones, or unfed."""
         if self._view is None or self._request is None:
             return
-        asked = 0
-        for uuid in self._view.held:
-            asked += drain.ask(uuid, by=what, within_s=within_s, directory=self._view.directory) is not None
-            if asked == self._request.devices_each:
-                return
+        priority = self._request.priority
+        drain = drain_for(snapshot_of([self._view], priority=priority), self._request, self._policy)
+        if drain is not None:
+            ask_to_drain(drain.shares, self._view, by=what, priority=priority, within_s=drain.within_s)
 
     def _among(self, *, most: int) -> Owner | None:
         for address in addresses(self._place.executor, self._model):

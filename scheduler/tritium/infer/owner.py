@@ -82,7 +82,8 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     view = view_of(order_at)
     order: Order = read(view, ((0, len(view)),))
-    owner = _Owner(order, listener, Drainable(hold, what=order.what, drain_s=_DRAIN_S))
+    drainable = Drainable(hold, what=order.what, drain_s=_DRAIN_S, priority=order.priority)
+    owner = _Owner(order, listener, drainable)
     threading.Thread(target=owner.listen, args=(lives,), name="tritium-listen", daemon=True).start()
     try:
         return owner.serve()
@@ -193,8 +194,10 @@ class _Owner:
                     self._hear(one)
                 elif one == self._listener.fileno():
                     self._welcome()
-            if self._guests or self._loaded is None:
+            needed = bool(self._guests) or self._loaded is None
+            if needed:
                 idle_since = time.monotonic()
+            self._drainable.weigh(self._order.priority if needed else None)
         self._listener.close()
         self._work.put(None)
         # The main thread may still be loading, or predicting for a task that has gone.

@@ -48,6 +48,7 @@ def predict(
     min_memory_mib: int = 0,
     product: str | None = None,
     policy: str = "packed",
+    priority: int = 0,
     wait_s: float = 60.0,
     keep_s: float = 300.0,
     model_path: Path | Callable[[int], Path] | None = None,
@@ -92,6 +93,8 @@ def predict(
         min_memory_mib: memory that a device must have.
         product: part of the product name that a device must carry, e.g. ``A100``.
         policy: how the assigner chooses: a name in ``tritium.assign.POLICIES``.
+        priority: a gang (1 unless it says another) or a model of a higher one gets the device when it needs
+            it, and this goes on when there is one again; a model that no task feeds gives way to any.
         wait_s: how long a task waits for a device that somebody still holds.
         keep_s: how long a model stays loaded when no task feeds it.
         model_path: where the model's files are, for every executor; or a function that tells a task where
@@ -128,7 +131,12 @@ def predict(
     request = None
     if gpu:
         request = Request(
-            members=1, devices_each=gpu, kind="replicas", min_memory_mib=min_memory_mib, product=product
+            members=1,
+            devices_each=gpu,
+            kind="replicas",
+            min_memory_mib=min_memory_mib,
+            product=product,
+            priority=priority,
         )
     task = InferenceTask(
         load=load,

@@ -130,6 +130,7 @@ class InferenceTask:
             quarantine=self.quarantine,
             form=self.form,
             keep_s=self.keep_s,
+            priority=self.request.priority if self.request is not None else 0,
         )
         return Lodging(
             order,

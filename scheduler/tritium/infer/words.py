@@ -30,6 +30,8 @@ class Order:
     """What the model gets."""
     keep_s: float
     """How long it stays without a task."""
+    priority: int = 0
+    """Who may ask it to give its devices up while it has tasks: what is more important."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

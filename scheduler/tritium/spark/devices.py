@@ -99,7 +99,7 @@ def take(view: TaskView, request: Request, policy: str, *, what: str, note: str 
     Choosing needs no lock: taking is one step for the host, and whoever comes second chooses again.
     ``note`` is what the holder is called, if it is not the one who asks.
     """
-    decision = assign(snapshot_of([view]), request, policy)
+    decision = assign(snapshot_of([view], priority=request.priority), request, policy)
     match decision:
         case Assigned():
             member: Member = decision.placement.members[0]

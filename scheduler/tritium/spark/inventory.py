@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
+from typing import TypedDict
 
-from tritium.assign.types import Host, Pool, Snapshot
+from tritium.assign.types import Host, Pool, Share, Snapshot
 from tritium_discovery import (
     BadState,
+    Device,
     HostId,
     Inventory,
     ProcessId,
@@ -25,13 +27,14 @@ from tritium_discovery import (
     ancestors,
     claims,
     discover,
+    drain,
     holds,
     state_directory,
 )
 from tritium_discovery.process import nearest_jvm
 from tritium_discovery.spark import command_line
 
-__all__ = ["EXACT", "TaskView", "executor_name", "refreshed", "snapshot_of", "task_view"]
+__all__ = ["EXACT", "TaskView", "ask_to_drain", "executor_name", "refreshed", "snapshot_of", "task_view"]
 
 EXACT = "spark.tritium.addresses"
 """With ``exact``, tasks keep to the very addresses that Spark granted: for executors shared with others that
@@ -52,8 +55,10 @@ class TaskView:
     """Whose they are: ``executor 1``, or ``driver`` where tasks run in the driver (``local[N]``)."""
     count: int | None
     """How many Spark granted; ``None`` if it granted none, or schedules none."""
-    held: Mapping[Uuid, str]
+    held: Mapping[Uuid, holds.Holder]
     """Devices of the pool in use now, and by whom."""
+    promised: Mapping[Uuid, drain.Ask] = field(default_factory=dict)
+    """Devices of the pool that were given up, or soon will be, for somebody who asked."""
     directory: Path
     """Where claims and holds live."""
 
@@ -79,7 +84,7 @@ def task_view(addresses: Sequence[str] | None, *, environ: Mapping[str, str]) ->
         pool=pool,
         pool_name=pool_name,
         count=len(addresses) if addresses is not None else None,
-        held=_held(pool, directory),
+        **_in_use(pool, directory),
         directory=directory,
     )
 
@@ -99,34 +104,77 @@ def refreshed(view: TaskView) -> TaskView:
     Raises:
         DiscoveryError: the holds cannot be read.
     """
-    return replace(view, held=_held(view.pool, view.directory))
+    return replace(view, **_in_use(view.pool, view.directory))
 
 
-def snapshot_of(views: Iterable[TaskView]) -> Snapshot:
+def snapshot_of(views: Iterable[TaskView], *, priority: int = 0) -> Snapshot:
     """Merge what many tasks see: one host per locality, in it one pool per executor.
 
     Spark started the tasks, so a pool seats exactly as many as have it. Where views of one pool were
-    taken at different moments, a device must be in all of them, and held in none.
+    taken at different moments, a device must be in all of them, and held in none. To a request of this
+    ``priority`` a device is held as well that is promised to somebody more important.
     """
     ordered = sorted(views, key=lambda view: (view.inventory.host, view.pool_name))
     hosts = groupby(ordered, key=lambda view: view.inventory.host)
-    return Snapshot(hosts=tuple(_host(host, tuple(inside)) for host, inside in hosts))
+    return Snapshot(hosts=tuple(_host(host, tuple(inside), priority) for host, inside in hosts))
 
 
-def _host(host: HostId, views: Sequence[TaskView]) -> Host:
+def _host(host: HostId, views: Sequence[TaskView], priority: int) -> Host:
     pools = groupby(views, key=lambda view: view.pool_name)
     return Host(
         id=host,
-        pools=tuple(_merged(name, tuple(inside)) for name, inside in pools),
+        pools=tuple(_merged(name, tuple(inside), priority) for name, inside in pools),
         links=views[0].inventory.links,
     )
 
 
-def _merged(name: str, views: Sequence[TaskView]) -> Pool:
+def _merged(name: str, views: Sequence[TaskView], priority: int) -> Pool:
     shared = set.intersection(*(set(view.pool) for view in views))
-    devices = (device for device in views[0].inventory.devices if device.uuid in shared)
-    held = {uuid: holder for view in views for uuid, holder in view.held.items()}
-    return Pool(name=name, devices=tuple(devices), held=held, seats=len(views))
+    devices = tuple(device for device in views[0].inventory.devices if device.uuid in shared)
+    holders = {uuid: holder for view in views for uuid, holder in view.held.items()}
+    promised = {
+        uuid: f"nobody, but promised to {ask.by}"
+        for view in views
+        for uuid, ask in view.promised.items()
+        if ask.priority > priority
+    }
+    held = {uuid: str(holder) for uuid, holder in holders.items() if holder.drain_s is None}
+    shares = tuple(
+        _share(device, holders[device.uuid])
+        for device in devices
+        if device.uuid in holders and holders[device.uuid].drain_s is not None
+    )
+    return Pool(name=name, devices=devices, held={**promised, **held}, shares=shares, seats=len(views))
+
+
+def _share(device: Device, holder: holds.Holder) -> Share:
+    """Return what an owner has that gives way when it is asked: all of the device, and all that is used."""
+    return Share(
+        device=device.uuid,
+        owner=str(holder),
+        mib=device.memory_mib,
+        used_mib=device.memory_mib - device.free_mib,
+        priority=holder.priority,
+        drain_s=holder.drain_s,
+    )
+
+
+def ask_to_drain(shares: Iterable[Share], view: TaskView, *, by: str, priority: int, within_s: float) -> None:
+    """Ask the owners of shares that were decided on, as far as this executor has their devices.
+
+    Raises:
+        DiscoveryError: the holds cannot be read.
+    """
+    for share in shares:
+        if share.device in view.pool:
+            drain.ask(
+                share.device,
+                of=share.owner,
+                by=by,
+                priority=priority,
+                within_s=within_s,
+                directory=view.directory,
+            )
 
 
 def _exact(environ: Mapping[str, str]) -> bool:
@@ -172,9 +220,18 @@ def _pool(
     return tuple(device.uuid for device in inventory.devices if device.uuid not in taken)
 
 
-def _held(pool: Sequence[Uuid], directory: Path) -> dict[Uuid, str]:
-    everybody = holds.held(directory)
-    return {uuid: str(everybody[uuid]) for uuid in pool if uuid in everybody}
+class _InUse(TypedDict):
+    held: Mapping[Uuid, holds.Holder]
+    promised: Mapping[Uuid, drain.Ask]
+
+
+def _in_use(pool: Sequence[Uuid], directory: Path) -> _InUse:
+    # First who holds: what is given up after that look is found held or promised, and never free.
+    everybody, asks = holds.held(directory), drain.promised(directory)
+    return {
+        "held": {uuid: everybody[uuid] for uuid in pool if uuid in everybody},
+        "promised": {uuid: asks[uuid] for uuid in pool if uuid in asks},
+    }
 
 
 def _granted(path: Path) -> tuple[str, ...] | None:

@@ -68,6 +68,9 @@ class Gang:
     """Wished for, most important first: what cannot be had is given up, the last wish first."""
     policy: str = "packed"
     """How the assigner chooses: a name in ``tritium.assign.POLICIES``."""
+    priority: int = 1
+    """Models of a lower priority give their devices up to it (`predict`, whose priority is 0 unless it says
+    another); the others it waits for."""
     framework: str = "torch"
     """Whose environment contract the ranks get: a name in ``tritium.train.frameworks.FRAMEWORKS``."""
     spool_mib: int | None = None
@@ -94,15 +97,16 @@ class Gang:
     """Of the runs that are in progress."""
 
     def __post_init__(self) -> None:
-        numbers: list[tuple[str, object, int]] = [
+        numbers: list[tuple[str, object, int | None]] = [
             ("ranks", self.ranks, 1),
             ("gpus_per_rank", self.gpus_per_rank, 0),
             ("retries", self.retries, 0),
+            ("priority", self.priority, None),
         ]
         problems = [
-            f"{field}: expected an integer >= {least}, got {value!r}"
+            f"{field}: expected an integer{'' if least is None else f' >= {least}'}, got {value!r}"
             for field, value, least in numbers
-            if not isinstance(value, int) or value < least
+            if not isinstance(value, int) or (least is not None and value < least)
         ]
         problems += [
             f"{field}: {value!r} is unknown; there are {', '.join(sorted(known))}"
@@ -201,6 +205,7 @@ class Gang:
             group=self.group,
             near=self.near,
             prefer=self.prefer,
+            priority=self.priority,
         )
 
 

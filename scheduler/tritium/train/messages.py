@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tritium import assign
 from tritium.spark.inventory import TaskView
 from tritium_discovery import Uuid
 
@@ -111,8 +112,10 @@ class Refusal:
     reasons: tuple[str, ...]
     waits: bool
     """Whether it may help to wait: somebody else holds what is needed."""
-    waits_for: tuple[Uuid, ...] = ()
-    """What must be given back for that."""
+    drains: tuple[assign.Share, ...] = ()
+    """Whom to ask to give way, if that would do."""
+    within_s: float = 0.0
+    """How soon they have to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from tritium.assign import Assigned, Member, Placement, Request, Waiting, assign
+from tritium.assign import (
+    Assigned,
+    Member,
+    Placement,
+    Request,
+    Snapshot,
+    Unassignable,
+    Waiting,
+    assign,
+    drain_for,
+)
 from tritium.spark.inventory import TaskView, snapshot_of
 from tritium.train.messages import Hello, Refusal
 from tritium_discovery import Device, Uuid
@@ -45,13 +55,11 @@ def place(hellos: Sequence[Hello], asked: Asked) -> Placed | Refusal:
     """
     if all(hello.rows == 0 for hello in hellos):
         return Refusal(reasons=("the data has no rows",), waits=False)
-    snapshot = snapshot_of([_without(hello.view, asked.avoid) for hello in hellos])
+    views = [_without(hello.view, asked.avoid) for hello in hellos]
+    snapshot = snapshot_of(views, priority=asked.request.priority)
     decision = assign(snapshot, asked.request, asked.policy)
     if not isinstance(decision, Assigned):
-        reasons = tuple(map(str, decision.reasons))
-        waits_for = decision.waits_for if isinstance(decision, Waiting) else ()
-        devices = tuple(wait.device for wait in waits_for)
-        return Refusal(reasons=reasons, waits=isinstance(decision, Waiting), waits_for=devices)
+        return _refused(snapshot, decision, asked)
     members = decision.placement.members
     waiting: dict[tuple[str, str], list[int]] = {}
     for hello in sorted(hellos, key=lambda hello: hello.task):
@@ -60,6 +68,15 @@ def place(hellos: Sequence[Hello], asked: Asked) -> Placed | Refusal:
     seen = {device.uuid: device for hello in hellos for device in hello.view.inventory.devices}
     used = {uuid: seen[uuid] for member in members for uuid in member.devices}
     return Placed(placement=decision.placement, tasks=tasks, devices=used)
+
+
+def _refused(snapshot: Snapshot, decision: Waiting | Unassignable, asked: Asked) -> Refusal:
+    """Say why a gang cannot start, and who should give way for it."""
+    reasons = tuple(map(str, decision.reasons))
+    drain = drain_for(snapshot, asked.request, asked.policy) if isinstance(decision, Waiting) else None
+    if drain is None:
+        return Refusal(reasons=reasons, waits=isinstance(decision, Waiting))
+    return Refusal(reasons=reasons, waits=True, drains=drain.shares, within_s=drain.within_s)
 
 
 def _without(view: TaskView, avoid: Mapping[Uuid, str]) -> TaskView:

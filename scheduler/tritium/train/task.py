@@ -11,14 +11,14 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import AuthenticationError
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tritium.assign.types import Member
-from tritium.spark.inventory import task_view
+from tritium.spark.inventory import TaskView, ask_to_drain, task_view
 from tritium.train import cpus
 from tritium.train.contract import Attempt, base_environment, common_environment, contract_of
 from tritium.train.frameworks import FRAMEWORKS
@@ -30,15 +30,12 @@ from tritium.train.printed import log_folder
 from tritium.train.spool import SpoolFull, spool
 from tritium.train.supervise import Supervisor
 from tritium.train.wire import dial, listen
-from tritium_discovery import DeviceHeld, DiscoveryError, Uuid, drain, holds
+from tritium_discovery import DeviceHeld, DiscoveryError, Uuid, holds
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["SCHEMA", "RankTask"]
-
-_DRAIN_S = 10.0
-"""How soon a device is wanted of those who can give it up; then it is waited for (launch_timeout_s)."""
 
 SCHEMA = "rank int, value binary, complaint string, story binary"
 """One row per task: its rank and what its function returned, pickled (null if it did not return), why it
@@ -157,7 +154,7 @@ class _Seat:
             placed = place(gathered.hellos, self.task.asked)
             hold = placed if isinstance(placed, Refusal) else self._hold(placed, hello.view.directory)
             if isinstance(hold, Refusal):
-                self._ask_for(hold.waits_for, hello)
+                self._ask_to_drain(hold, hello.view)
             driver.send(Reserved(task=self.number, refusal=hold if isinstance(hold, Refusal) else None))
             answer = driver.recv()
             if isinstance(answer, Go) and isinstance(placed, Placed) and isinstance(hold, holds.Hold):
@@ -183,13 +180,17 @@ class _Seat:
         try:
             return holds.take(member.devices, what=what, directory=directory)
         except DeviceHeld as err:
-            return Refusal(reasons=(str(err),), waits=True, waits_for=(err.uuid,))
+            return Refusal(reasons=(str(err),), waits=True)
 
-    def _ask_for(self, devices: Iterable[Uuid], hello: Hello) -> None:
-        """Ask whoever holds devices of this executor and can give them up, such as a model's owner."""
-        for uuid in set(devices) & set(hello.view.pool):
-            by, directory = f"gang {self.task.attempt.gang}", hello.view.directory
-            drain.ask(uuid, by=by, within_s=_DRAIN_S, directory=directory)
+    def _ask_to_drain(self, refusal: Refusal, view: TaskView) -> None:
+        """Ask those of this executor's models that are to give way; until they have, the gang waits."""
+        ask_to_drain(
+            refusal.drains,
+            view,
+            by=f"gang {self.task.attempt.gang}",
+            priority=self.task.asked.request.priority,
+            within_s=refusal.within_s,
+        )
 
     def _start(self, supervisor: Supervisor, settled: _Settled, listener: socket.socket) -> Member:
         placed, by_task = settled.placed, {hello.task: hello for hello in settled.hellos}
