@@ -32,13 +32,31 @@ LIMIT_S = 400.0
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConnectServer]:
+def stumble(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that makes the next Python of ``foreachBatch`` end before it says anything, and is gone then."""
+    return tmp_path_factory.mktemp("python") / "stumble"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, stumble: Path) -> Iterator[ConnectServer]:
     conf = tritium.conf("local", gpus=4, memory_mib=700, discovery_script=SCRIPT)
     jars = {"spark.jars": for_spark(KAFKA, DELTA), **DELTA_CONF}
     folder = tmp_path_factory.mktemp("connect")
-    environ = {"TRITIUM_MACHINE": "dgx-a100"}
+    environ = {"TRITIUM_MACHINE": "dgx-a100", "PYSPARK_PYTHON": str(stumbling(stumble))}
     with ConnectServer(folder, conf={**conf, **jars}, environ=environ) as server:
         yield server
+
+
+def stumbling(mark: Path) -> Path:
+    """Write a Python that heeds `stumble`."""
+    python = mark.with_name("python")
+    python.write_text(
+        "#!/bin/sh\n"
+        f'case "$*" in *foreach_batch_worker*) rm "{mark}" 2>/dev/null && exit 1 ;; esac\n'
+        f'exec "{sys.executable}" "$@"\n'
+    )
+    python.chmod(0o755)
+    return python
 
 
 def test_two_sessions_of_one_user_share_a_model_and_another_user_has_one_of_their_own(
@@ -75,7 +93,10 @@ def test_two_sessions_of_one_user_share_a_model_and_another_user_has_one_of_thei
     assert after_another.total() > after_both.total(), "another user's code is not run in this one's process"
 
 
-def test_a_stream_from_kafka_goes_through_a_model_into_tables(server: ConnectServer, tmp_path: Path) -> None:
+def test_a_stream_from_kafka_goes_through_a_model_into_tables(
+    server: ConnectServer, stumble: Path, tmp_path: Path
+) -> None:
+    stumble.touch()
     with broker(tmp_path / "kafka") as kafka:
         kafka.create("numbers")
         kafka.produce("numbers", [*(json.dumps({"n": n}).encode() for n in range(50)), b"no json"])
@@ -88,6 +109,7 @@ def test_a_stream_from_kafka_goes_through_a_model_into_tables(server: ConnectSer
         assert found[name]["errors"] == ["the value is no JSON object of the schema"]
         assert found[name]["batches"] == 3
     assert found["both"] == [50, 1], "and what failed to a table of its own"
+    assert not stumble.exists(), "though Spark's Python did not come up at first"
     kind, sentence = found["failed"]
     assert kind == "ModelFailed"
     assert "predict failed: ValueError: no such number" in sentence

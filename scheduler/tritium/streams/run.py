@@ -16,6 +16,7 @@ from tritium.streams.ends import Bytes, Decode, KafkaSource, Sink
 from tritium.streams.load import Tensors, checked
 from tritium.streams.progress import Progress, behind
 from tritium.streams.read import rows_of
+from tritium.streams.start import started
 from tritium.streams.versions import Versions
 from tritium.streams.write import Both, refuse, writer
 
@@ -67,6 +68,7 @@ def stream(
     Raises:
         BadSpec: an argument is wrong.
         VerifyFailed: the version that the pointer names was rejected, and none served before.
+        SparkFailed: the Connect server's Python did not come up.
     """
     if taken := {"error", *(["model_path"] if versions is not None else [])} & options.keys():
         raise BadSpec("stream", [f"{name}: a stream sets it itself" for name in sorted(taken)])
@@ -91,7 +93,7 @@ def stream(
         both = Both(rows=sink, dead=dead_letters, answers=answers, checkpoint=folder)
         writing = frame.writeStream.foreachBatch(both)
     when = {"availableNow": True} if every_s is None else {"processingTime": f"{every_s} seconds"}
-    query = writing.option("checkpointLocation", str(folder)).trigger(**when).start()
+    query = started(writing.option("checkpointLocation", str(folder)).trigger(**when).start)
     return Stream(query, watch)
 
 
