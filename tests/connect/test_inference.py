@@ -22,13 +22,13 @@ pytestmark = [
     pytest.mark.connect,
     pytest.mark.kafka,
     pytest.mark.delta,
-    pytest.mark.timeout(1200),
+    pytest.mark.timeout(2400),
 ]
 
 CLIENT = Path(__file__).with_name("client.py")
 STREAM = Path(__file__).with_name("stream_client.py")
 SCRIPT = str(Path(sys.executable).with_name("gpu-discover"))
-LIMIT_S = 400.0
+LIMIT_S = 900.0
 
 
 @pytest.fixture(scope="module")

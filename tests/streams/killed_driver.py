@@ -1,6 +1,6 @@
-"""A driver program for tests and soaks: one topic through a model into three sinks, and one killing.
+"""A driver program for tests and soaks: one topic through a model into sinks of every kind, and one killing.
 
-``killed_driver.py SERVERS TOPIC FOLDER JARS VICTIM ROWS``: all three streams are in the middle of their batch
+``killed_driver.py SERVERS TOPIC FOLDER JARS VICTIM ROWS``: all streams are in the middle of their batch
 1 when VICTIM (``driver``, ``executor`` or ``nobody``) is killed. Killed or not, a program that ends by itself
 has read the whole topic, and says ``drained``.
 """
@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,18 @@ def double(_: Any) -> Any:
     return lambda batch: batch["n"] * 2.0
 
 
+def moody(_: Any) -> Any:
+    """Fail on every third number or so, and on others each time that it is loaded anew."""
+    mood = os.urandom(1)[0]
+
+    def predict(batch: Mapping[str, Any]) -> Any:
+        if ((batch["n"] + mood) % 3 == 0).any():
+            raise ValueError("not today")
+        return batch["n"] * 2.0
+
+    return predict
+
+
 def main(arguments: list[str]) -> None:
     servers, topic, folder, jars, victim, rows = arguments
     root = Path(folder)
@@ -87,25 +99,30 @@ def main(arguments: list[str]) -> None:
         "kafka": Kafka(servers=servers, topic=f"{topic}-out"),
         "delta": Delta(path=str(root / "delta")),
         "parquet": Parquet(path=str(root / "parquet")),
+        "two tables": Delta(path=str(root / "rows")),
     }
+    dead = Delta(path=str(root / "dead"))
     streams = [
         tritium.stream(
             messages.mapInArrow(Bomb(root, name, len(sinks), victim, drivers), messages.schema),
-            model=double,
+            model=moody if name == "two tables" else double,
             sink=sink,
             checkpoint=root / f"checkpoint-{name}",
             decode=Json(schema="n long not null"),
+            on_error="quarantine" if name == "two tables" else "fail",
+            dead_letters=dead if name == "two tables" else None,
             every_s=None,
         )
         for name, sink in sinks.items()
     ]
     for stream in streams:
         stream.wait(600)
-    counts = {
-        name: [row.prediction for row in spark.read.format(name).load(str(root / name)).collect()]
-        for name in ("delta", "parquet")
-    }
-    print(json.dumps({"drained": counts}), flush=True)
+    numbers = {}
+    for name, kind in (("delta", "delta"), ("parquet", "parquet"), ("rows", "delta"), ("dead", "delta")):
+        table = spark.read.format(kind).load(str(root / name))
+        number = table.selectExpr("n" if name == "dead" else "prediction / 2")
+        numbers[name] = [row[0] for row in number.collect()]
+    print(json.dumps({"drained": numbers}), flush=True)
     sys.stdin.readline()
     spark.stop()
 

@@ -17,14 +17,13 @@ from rigs.cluster import local
 from rigs.jars import DELTA, DELTA_CONF, KAFKA, for_spark
 from rigs.kafka import Broker, broker
 from rigs.processes import eventually
-from streams.messages import forget_commit, numbers
+from streams.messages import END_LIMIT_S, drain, forget_commit, numbers
 from tritium.errors import BadSpec, ModelFailed, TooSlow
 from tritium.streams import Bytes, Delta, Json, Kafka, KafkaSource, Parquet, Sink
 from tritium.streams.progress import behind
 
 pytestmark = [pytest.mark.kafka, pytest.mark.delta, pytest.mark.timeout(900)]
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
-_END_LIMIT_S = 300.0
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +41,6 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 def double(_: Any) -> Any:
     return lambda batch: batch["n"] * 2.0
-
-
-def drain(source: Any, sink: Sink, checkpoint: Path, **rest: Any) -> None:
-    """Run a stream over what is there now."""
-    with tritium.stream(source, sink=sink, checkpoint=checkpoint, every_s=None, **rest) as stream:
-        stream.wait(_END_LIMIT_S)
 
 
 @pytest.mark.usefixtures("spark")
@@ -85,125 +78,6 @@ def places(kafka: Broker, topic: str) -> set[tuple[int, int]]:
     return {(part, at) for part, end in enumerate(ends) for at in range(end)}
 
 
-def no_two(_: Any) -> Any:
-    def predict(batch: Mapping[str, Any]) -> Any:
-        if 2 in batch["n"]:
-            raise ValueError("two")
-        return batch["n"] * 2.0
-
-    return predict
-
-
-BROKEN = "the value is no JSON object of the schema"
-
-
-@pytest.mark.parametrize("kind", ["topic", "table"])
-def test_messages_that_fail_may_go_to_a_sink_of_their_own_and_are_predicted_once(
-    spark: SparkSession, kafka: Broker, tmp_path: Path, kind: str
-) -> None:
-    names = [f"{kind}-{end}" for end in ("in", "out", "dead")]
-    kafka.create(*names)
-    kafka.produce(names[0], [b'{"n": 1}', b'"broken"', b'{"n": 2}', b'{"n": 3}'])
-    (tmp_path / "predicted").mkdir()
-
-    def preprocess(batch: Mapping[str, Any]) -> Mapping[str, Any]:
-        from pyspark import TaskContext
-
-        context = TaskContext.get()
-        assert context is not None
-        number = context.getLocalProperty("streaming.sql.batchId")
-        for n in batch["n"]:
-            with (tmp_path / "predicted" / f"{n} in {number}").open("a") as file:
-                file.write("x")
-        return batch
-
-    table = str(tmp_path / "dead-table")
-    dead = Kafka(servers=kafka.servers, topic=names[2]) if kind == "topic" else Delta(path=table)
-    drain(
-        KafkaSource(servers=kafka.servers, topic=names[0]),
-        Kafka(servers=kafka.servers, topic=names[1], columns=("key", "prediction")),
-        tmp_path / "checkpoint",
-        model=no_two,
-        preprocess=preprocess,
-        decode=Json(schema="n long not null"),
-        on_error="quarantine",
-        dead_letters=dead,
-    )
-
-    assert sorted(value["prediction"] for _, value, _ in kafka.messages(names[1])) == [2.0, 6.0]
-    calls = {path.name: path.read_text() for path in (tmp_path / "predicted").iterdir()}
-    assert calls == {f"{n} in 0": "x" for n in (1, 2, 3)}
-    if kind == "topic":
-        letters = {key: (value, headers) for key, value, headers in kafka.messages(names[2])}
-        assert {key: value for key, (value, _) in letters.items()} == {b"1": "broken", b"2": {"n": 2}}
-        errors = {key: headers["tritium-error"] for key, (_, headers) in letters.items()}
-        assert errors == {b"1": BROKEN.encode(), b"2": b"two"}
-    else:
-        rows = {bytes(row.key): row for row in spark.read.format("delta").load(table).collect()}
-        assert {key: row.error.step for key, row in rows.items()} == {b"1": "decode", b"2": "predict"}
-        assert bytes(rows[b"1"].value) == b'"broken"'
-
-
-def test_a_batch_that_is_repeated_is_in_neither_table_twice(
-    spark: SparkSession, kafka: Broker, tmp_path: Path
-) -> None:
-    kafka.create("twice")
-    kafka.produce("twice", [*numbers(0, 40), b"broken", b"too"])
-    paths = {name: str(tmp_path / name) for name in ("delta", "parquet", "delta-dead", "parquet-dead")}
-    ends: Mapping[str, tuple[Sink, Sink]] = {
-        "delta": (Delta(path=paths["delta"]), Delta(path=paths["delta-dead"])),
-        "parquet": (Parquet(path=paths["parquet"]), Parquet(path=paths["parquet-dead"])),
-    }
-
-    for name, (sink, dead) in ends.items():
-        for _ in range(2):
-            source = KafkaSource(servers=kafka.servers, topic="twice", rows_per_batch=20)
-            checkpoint = tmp_path / f"c-{name}"
-            drain(
-                source, sink, checkpoint, model=no_two, decode=Json(schema="n long"), on_error="quarantine",
-                dead_letters=dead,
-            )  # fmt: skip
-            for batch in (1, 2):
-                forget_commit(checkpoint, batch)
-
-    for name in ends:
-        rows = spark.read.format(name).load(paths[name]).collect()
-        assert sorted(row.prediction for row in rows) == [2.0 * n for n in range(40) if n != 2], name
-        letters = spark.read.format(name).load(paths[f"{name}-dead"]).collect()
-        assert sorted(row.error.message for row in letters) == [BROKEN, BROKEN, "two"], name
-
-
-@pytest.mark.usefixtures("spark")
-def test_a_folder_whose_log_would_hide_new_files_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "old" / "_spark_metadata").mkdir(parents=True)
-
-    with pytest.raises(BadSpec, match="was written by a stream without dead_letters; take another folder"):
-        drain(
-            KafkaSource(servers="x", topic="y"),
-            Kafka(servers="x", topic="z"),
-            tmp_path / "checkpoint",
-            model=double,
-            decode=Json(schema="n long"),
-            dead_letters=Parquet(path=str(tmp_path / "old")),
-        )
-
-
-@pytest.mark.usefixtures("spark")
-def test_a_model_that_fails_between_two_sinks_is_one_sentence_too(kafka: Broker, tmp_path: Path) -> None:
-    kafka.create("between")
-    kafka.produce("between", numbers(0, 4))
-
-    with pytest.raises(ModelFailed, match="predict failed: ValueError: two"):
-        drain(
-            KafkaSource(servers=kafka.servers, topic="between"),
-            Parquet(path=str(tmp_path / "out")),
-            tmp_path / "checkpoint",
-            model=no_two,
-            decode=Json(schema="n long"),
-            dead_letters=Parquet(path=str(tmp_path / "dead")),
-        )
-
-
 def test_what_waits_is_counted(spark: SparkSession, kafka: Broker, tmp_path: Path) -> None:
     assert spark is not None
     kafka.create("queue")
@@ -218,7 +92,7 @@ def test_what_waits_is_counted(spark: SparkSession, kafka: Broker, tmp_path: Pat
         decode=Json(schema="n long"),
         every_s=None,
     ) as stream:
-        stream.wait(_END_LIMIT_S)
+        stream.wait(END_LIMIT_S)
         batches = [one for one in stream._query.recentProgress if one.numInputRows]
     rows = [batch.numInputRows for batch in batches]
     told = [
@@ -298,7 +172,7 @@ def test_a_running_stream_takes_new_messages_and_tells_how_far_it_is(kafka: Brok
         eventually(lambda: (last := stream.progress()) is not None and last.behind == 0, limit_s=120)
         with pytest.raises(TooSlow, match=r"the stream has not ended within 0.1 s"):
             stream.wait(0.1)
-    stream.wait(_END_LIMIT_S)
+    stream.wait(END_LIMIT_S)
 
 
 @pytest.mark.usefixtures("spark")

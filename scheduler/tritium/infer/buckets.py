@@ -2,7 +2,9 @@
 
 Rows are looked at in windows of several batches. Those of a window that fit the same bucket go to the model
 together, so that no call has more padding than its bucket makes necessary; their answers are put back into
-the order that the rows had. Without buckets a batch is as wide as its longest row.
+the order that the rows had. What does not fill a batch is not carried over to the next window, for it would
+hold back the rows behind it: a window of eight batches has one partly filled batch per bucket at most.
+Without buckets a batch is as wide as its longest row.
 """
 
 from __future__ import annotations

@@ -98,16 +98,32 @@ class Parquet:
 Sink: TypeAlias = Kafka | Delta | Parquet
 
 
-def guarantee(sink: Sink) -> str:
-    """Say how often a row may be in a sink after drivers and executors were killed.
+def guarantee(sink: Sink, dead_letters: Sink | None = None) -> str:
+    """Say how often a row may be in its sink after drivers and executors were killed.
 
     >>> guarantee(Delta(path="out"))
     'exactly once: a batch is one transaction, and the table remembers which batches it has'
+    >>> guarantee(Delta(path="out"), Delta(path="dead")).partition("; ")[2]
+    'each message is in one of the two: in which is written down before either gets it'
     """
+    if dead_letters is not None:
+        own = {f"{_name(one)} {_often(one, beside=True)}": None for one in (sink, dead_letters)}
+        one_of = "each message is in one of the two: in which is written down before either gets it"
+        return "; ".join((*own, one_of))
+    return _often(sink, beside=False)
+
+
+def _name(sink: Sink) -> str:
+    return type(sink).__name__
+
+
+def _often(sink: Sink, *, beside: bool) -> str:
     match sink:
         case Kafka():
             return f"at least once: copies of a message carry the same header {ID_HEADER}"
         case Delta():
             return "exactly once: a batch is one transaction, and the table remembers which batches it has"
+        case Parquet() if beside:
+            return "exactly once: a batch is one folder, which it writes anew if it is repeated"
         case Parquet():
             return "exactly once for Spark's reader: a log in the folder names the files of whole batches"

@@ -6,6 +6,7 @@ A stream has one sink, which is Spark's own, or two of which each micro-batch is
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Both", "refuse", "writer"]
 
+_MARK = "mapreduce.fileoutputcommitter.marksuccessfuljobs"
 _ORIGIN = ("topic", "partition", "offset")
 
 
@@ -45,14 +47,23 @@ class Both:
 
     def __call__(self, frame: DataFrame, batch: int) -> None:
         """Predict once and write twice."""
-        frame = frame.persist()
-        try:
-            self._write(frame.where(f"{ERROR} is null").drop(ERROR), self.rows, self.answers, batch)
-            bad = frame.where(f"{ERROR} is not null").drop(*self.answers)
-            if not bad.isEmpty():  # which is known by now
-                self._write(bad, self.dead, None, batch)
-        finally:
-            frame.unpersist()
+        decided = self._decided(frame, batch)
+        self._write(decided.where(f"{ERROR} is null").drop(ERROR), self.rows, self.answers, batch)
+        bad = decided.where(f"{ERROR} is not null").drop(*self.answers)
+        if not bad.isEmpty():
+            self._write(bad, self.dead, None, batch)
+
+    def _decided(self, frame: DataFrame, batch: int) -> DataFrame:
+        """Write down what came of each row before a sink gets any.
+
+        A model may fail on a row once and not again. Predicted again between the two sinks, because an
+        executor died with what it kept or the driver did, such a row could be in both of them, or in none.
+        """
+        folder = self.checkpoint.parent / "decided" / str(batch)
+        if not (folder / "_SUCCESS").exists():
+            frame.write.mode("overwrite").option(_MARK, "true").parquet(str(folder))
+        shutil.rmtree(folder.with_name(str(batch - 1)), ignore_errors=True)  # which both sinks have
+        return frame.sparkSession.read.parquet(str(folder))
 
     def _write(self, frame: DataFrame, sink: Sink, answers: tuple[str, ...] | None, batch: int) -> None:
         query = json.loads((self.checkpoint / "metadata").read_text(encoding="utf-8"))["id"]
