@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from assign.clusters import DGX_1V_LANES, LAW, all_lanes, cluster, device, host, links, pool
 from tritium.assign import POLICIES, Assigned, Request, Snapshot, assign
-from tritium.assign.links import Costs, cost_us, costs_of, domains
+from tritium.assign.links import Costs, cost_us, costs_of, neighbours, nets
 from tritium.assign.ring import arrange, ring
 from tritium.assign.subset import Quota, best_set, grown_set
 from tritium_discovery.device import Link, LinkKind
@@ -64,17 +64,20 @@ def test_equal_links_prefer_one_numa_node() -> None:
 def test_a_net_is_what_links_of_a_kind_join_step_by_step() -> None:
     costs = matrix(5, {(0, 3): 1, (3, 4): 1, (1, 2): 2})
 
-    assert domains(costs, LinkKind.NVLINK) == (0b11001, 0b00110)
+    joined = neighbours(costs, LinkKind.NVLINK)
+    assert nets(joined, 0b11111) == (0b11001, 0b00110)
+    assert nets(joined, 0b10111) == (0b00001, 0b00110, 0b10000)
 
 
 def test_nets_hold_across_numa_nodes() -> None:
     devices = [device("a", numa_node=0), device("b", numa_node=1)]
 
-    assert domains(costs_of(devices, links(["a", "b"], {(0, 1): 1})), LinkKind.NVLINK) == (0b11,)
+    costs = costs_of(devices, links(["a", "b"], {(0, 1): 1}))
+    assert nets(neighbours(costs, LinkKind.NVLINK), 0b11) == (0b11,)
 
 
 def test_a_switch_joins_what_nvlinks_join_too() -> None:
-    assert domains(matrix(3, {(0, 1): 1}), LinkKind.PIX) == (0b011, 0b100)
+    assert nets(neighbours(matrix(3, {(0, 1): 1}), LinkKind.PIX), 0b111) == (0b011, 0b100)
 
 
 @LAW

@@ -22,6 +22,8 @@ from tritium.assign import (
     assign,
     drain_for,
 )
+from tritium.assign.place import fits
+from tritium.assign.waits import _by_closeness, _first, _Later
 from tritium_discovery.device import Uuid
 
 
@@ -134,6 +136,39 @@ def test_a_wait_is_told_exactly_if_the_idle_cluster_has_room_and_none_of_it_is_n
         assert isinstance(assign(_without(snapshot, given_back), request, policy), Assigned)
         for kept in given_back:
             assert not isinstance(assign(_without(snapshot, given_back - {kept}), request, policy), Assigned)
+
+
+@LAW
+@given(snapshot=snapshots(seated=True), data=st.data())
+def test_what_is_free_when_holdings_are_given_back_is_what_it_is_in_that_snapshot(
+    snapshot: Snapshot, data: st.DataObject
+) -> None:
+    index = Index.of(snapshot)
+    everybody = _by_closeness(index)
+    back = data.draw(st.lists(st.sampled_from(everybody), unique=True)) if everybody else []
+
+    quick = _Later(index, Request(members=1), everybody).without(back)
+
+    slow = _Later(index, Request(members=1, kind="replicas", share_mib=1), everybody).without(back)
+    assert slow == Index.of(_without(snapshot, {Uuid(held.device) for held in back}))
+    assert [quick.buckets[at] for at in quick.bucket_of] == [slow.buckets[at] for at in slow.bucket_of]
+
+
+def test_a_device_of_two_holders_is_free_when_both_have_given_it_back() -> None:
+    twice = host("a", 2, shares=(share("a-0", owner="m1"), share("a-0", owner="m2"), share("a-1")))
+    index = Index.of(cluster(twice))
+    first, second, _ = everybody = _by_closeness(index)
+    later = _Later(index, Request(members=1), everybody)
+
+    assert not fits(later.without([first]), Request(members=1), POLICIES["packed"])
+    assert fits(later.without([first, second]), Request(members=1), POLICIES["packed"])
+
+
+@given(least=st.integers(0, 30), first=st.integers(0, 60), most=st.integers(0, 60))
+def test_the_first_that_is_enough_is_found_wherever_it_is(least: int, first: int, most: int) -> None:
+    least, first, most = sorted((least, first, most))
+
+    assert _first(lambda count: count >= first, least, most) == first
 
 
 def _without(snapshot: Snapshot, given_back: set[Uuid] | None) -> Snapshot:

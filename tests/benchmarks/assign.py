@@ -16,8 +16,19 @@ from itertools import combinations, islice
 from math import factorial
 from typing import Any
 
-from tritium.assign import Assigned, Host, Index, Member, Pool, Request, Snapshot, assign
-from tritium.assign.layout import choose, layout, room
+from tritium.assign import (
+    Assigned,
+    Host,
+    Index,
+    Member,
+    Pool,
+    Request,
+    Snapshot,
+    Unassignable,
+    Waiting,
+    assign,
+)
+from tritium.assign.layout import choose, layout
 from tritium.assign.links import Costs
 from tritium.assign.subset import best_set
 from tritium_discovery.device import Device, HostId, Link, LinkKind, Uuid
@@ -63,7 +74,7 @@ def first(work: Callable[[], Any]) -> float:
     """Return what a question takes of which nothing is known but the index."""
     best = float("inf")
     for _ in range(3):
-        for known in (room, layout, choose):
+        for known in (layout, choose):
             known.cache_clear()
         best = min(best, milliseconds(work, 1))
     return best
@@ -132,6 +143,31 @@ def gangs() -> Iterator[str]:
             yield (
                 f"| {request.members:,} x {request.devices_each} | {hosts * EACH:,} devices, {state} "
                 f"| {built:.1f} ms | {asked:.2f} ms | {listed:.1f} ms | {again:.2f} ms | {peer:.2f} ms |"
+            )
+
+
+def refusals() -> Iterator[str]:
+    """Time what does not fit a half busy cluster: all reasons, and all who are waited for."""
+    yield "| refused | cluster | answer | first asked |"
+    yield "|---|---|---|---|"
+    for hosts, alike in ((128, True), (1250, True), (1250, False)):
+        index = Index.of(cluster(hosts, busy=0.5, alike=alike))
+        free = sum(len(p.devices) - len(p.held) for h in index.snapshot.hosts for p in h.pools)
+        for request in (
+            Request(members=free + 1),
+            Request(members=64, devices_each=EACH),
+            Request(members=hosts, devices_each=EACH),
+            Request(members=hosts * EACH + 1),
+            Request(members=1, product="H100"),
+        ):
+            decision = assign(index, request)
+            assert isinstance(decision, Waiting | Unassignable), decision
+            waits = f"waits for {len(decision.waits_for):,}" if isinstance(decision, Waiting) else "never"
+            asked = first(partial(assign, index, request))
+            yield (
+                f"| {request.members:,} x {request.devices_each}{' H100' if request.product else ''} "
+                f"| {hosts * EACH:,} devices, 50% busy{'' if alike else ', other links on every host'} "
+                f"| {waits}, {len(decision.reasons):,} reasons | {asked:.1f} ms |"
             )
 
 
@@ -218,13 +254,13 @@ def cached(devices: int, size: int) -> float:
 
 
 def main() -> str:
-    """Return both tables as Markdown."""
-    lines = ["### Assigning", "", *gangs(), "", *subsets(), ""]
+    """Return the tables as Markdown."""
+    lines = ["### Assigning", "", *gangs(), "", *refusals(), "", *subsets(), ""]
     lines.append(
         "The index is built once per snapshot. What is worked out for hosts of one make is remembered: a "
         "question asked again is quicker. A placement seats a host's members when one of them is looked at: "
         "to look at all of them is timed too. The best of several runs, in time of the process; the links of "
-        "the second table are random."
+        "the last table are random."
     )
     return "\n".join(lines)
 

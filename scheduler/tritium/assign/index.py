@@ -6,8 +6,8 @@ fall into one bucket, and everything about the bucket is computed once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
 import numpy as np
@@ -67,6 +67,19 @@ class Index:
         snapshot = Snapshot(hosts=tuple(new.get(host.id, host) for host in self.snapshot.hosts))
         kept = (entry for entry in self.entries if entry.id not in new)
         return _ordered(snapshot, [*kept, *map(_seen, new.values())])
+
+    def freed(self, masks: Mapping[int, int]) -> Index:
+        """Return the index with more devices free, as bit masks by the position of the entry.
+
+        It is a thousandth of the work of `changed`, and good for requests for whole devices only: the
+        entries still say who has what.
+        """
+        numbers = {bucket: number for number, bucket in enumerate(self.buckets)}
+        bucket_of = self.bucket_of.copy()
+        for position, mask in masks.items():
+            shape, free = self.entries[position].bucket
+            bucket_of[position] = numbers.setdefault((shape, free | mask), len(numbers))
+        return replace(self, buckets=tuple(numbers), bucket_of=bucket_of)
 
     def suited(self, request: Request) -> Index:
         """Return the index with devices that several pools list dealt as the request needs them."""

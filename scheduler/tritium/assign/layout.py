@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from tritium.assign.links import Costs, domains
+from tritium.assign.links import Costs, neighbours, nets
 from tritium.assign.ring import arrange
 from tritium.assign.rules import Form, Kind
 from tritium.assign.subset import EXACT, Quota, best_set, grown_set
 from tritium_discovery.device import LinkKind
 
 __all__ = ["Layout", "Shape", "choose", "cpus_near", "farthest", "layout", "room", "shape_of"]
-
-_NETS = {"switch": LinkKind.PIX, "nvlink": LinkKind.NVLINK}
 
 
 class Layout(NamedTuple):
@@ -31,7 +29,7 @@ class Layout(NamedTuple):
 class Shape:
     """What hosts of one make have in common; compared by identity, so that caches over it are cheap."""
 
-    __slots__ = ("costs", "cpus", "kinds", "pools", "seats")
+    __slots__ = ("costs", "cpus", "joined", "kinds", "makes", "pools", "seated", "seats")
 
     def __init__(
         self,
@@ -43,16 +41,28 @@ class Shape:
     ) -> None:
         self.kinds = kinds
         """By position of the device."""
+        self.makes = tuple(
+            (kind, sum(1 << at for at, one in enumerate(kinds) if one == kind))
+            for kind in dict.fromkeys(kinds)
+        )
+        """The devices of each kind, as a bit mask."""
         self.pools = pools
         """Each pool's devices, as a bit mask."""
         self.seats = seats
         """Members that each pool must take; ``None``: as many as fit."""
+        self.seated = sum(count or 0 for count in seats)
+        """Members that all pools together must take."""
         self.costs = costs
+        self.joined = {
+            "switch": neighbours(costs, LinkKind.PIX),
+            "nvlink": neighbours(costs, LinkKind.NVLINK),
+        }
+        """Which devices lie on one switch, and which NVLinks join."""
         self.cpus = cpus
         """By position of the device: its NUMA node (-1 where nobody says) and the CPUs next to it."""
 
 
-shape_of = lru_cache(maxsize=1024)(Shape)
+shape_of = lru_cache(maxsize=4096)(Shape)
 """The one shape with these values."""
 
 
@@ -65,39 +75,31 @@ class _Cell(NamedTuple):
 
 
 def _cells(shape: Shape, usable: int, near: str) -> list[_Cell]:
-    nets = _domains(shape, usable, near)
     cells = (
-        _Cell(d, p, net & part & usable) for d, net in enumerate(nets) for p, part in enumerate(shape.pools)
+        _Cell(d, p, net & part)
+        for d, net in enumerate(_domains(shape, usable, near))
+        for p, part in enumerate(shape.pools)
     )
     return [cell for cell in cells if cell.mask]
 
 
-@lru_cache(maxsize=4096)
 def _domains(shape: Shape, usable: int, near: str) -> tuple[int, ...]:
     """Return the parts of a host, as bit masks, of which a group must not use more than one."""
-    if near == "host":
-        return (usable,)
-    positions = _positions(usable)
-    costs = _between(shape.costs, positions)
-    return tuple(
-        sum(1 << position for bit, position in enumerate(positions) if net >> bit & 1)
-        for net in domains(costs, _NETS[near])
-    )
+    return (usable,) if near == "host" else nets(shape.joined[near], usable)
 
 
 def _positions(mask: int) -> tuple[int, ...]:
     return tuple(position for position in range(mask.bit_length()) if mask >> position & 1)
 
 
-@lru_cache(maxsize=4096)
 def room(shape: Shape, usable: int, form: Form) -> int:
     """Return how many groups of members fit into the usable devices of pools without seats."""
-    free = {pool for pool, seats in enumerate(shape.seats) if seats is None}
-    members: dict[int, int] = {}
-    for cell in _cells(shape, usable, form.near):
-        if cell.pool in free:
-            members[cell.domain] = members.get(cell.domain, 0) + cell.mask.bit_count() // form.devices_each
-    return sum(count // form.group for count in members.values())
+    each, group = form.devices_each, form.group
+    free = [part & usable for part, seats in zip(shape.pools, shape.seats, strict=True) if seats is None]
+    return sum(
+        sum((part & net).bit_count() // each for part in free) // group
+        for net in _domains(shape, usable, form.near)
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -166,8 +168,8 @@ def choose(shape: Shape, usable: int, members: int, form: Form) -> int:
     if usable.bit_count() > EXACT:
         seated = [cell for cell in cells if shape.seats[cell.pool] is not None]
         free = [cell for cell in cells if shape.seats[cell.pool] is None]
-        count = sum(seats or 0 for seats in shape.seats)
-        return _fill(shape, count, form, seated) | _fill(shape, members - count, form, free)
+        seats = shape.seated
+        return _fill(shape, seats, form, seated) | _fill(shape, members - seats, form, free)
     positions, each = _positions(usable), form.devices_each
     quotas = [Quota(cell.mask, each) for cell in cells]
     quotas += [Quota(net, each * form.group) for net in _domains(shape, usable, form.near)]

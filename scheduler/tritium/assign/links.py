@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from tritium_discovery.device import Device, Link, LinkKind, Uuid
 
-__all__ = ["Costs", "cost_us", "costs_of", "domains"]
+__all__ = ["Costs", "Neighbours", "cost_us", "costs_of", "neighbours", "nets"]
 
 Costs = tuple[tuple[int, ...], ...]
 """Between each pair of devices: microseconds per gigabyte; 0 on the diagonal."""
+
+Neighbours = tuple[int, ...]
+"""By device: those that links of some kind or a better one join it to, itself too, as a bit mask."""
 
 _US_PER_GB: Mapping[LinkKind, int] = {
     LinkKind.SYS: 125_000,
@@ -50,16 +53,29 @@ def costs_of(devices: Sequence[Device], links: Mapping[tuple[Uuid, Uuid], Link])
     return tuple(tuple(row) for row in rows)
 
 
-def domains(costs: Costs, kind: LinkKind) -> tuple[int, ...]:
-    """Return the nets that links of at least this kind join, as bit masks over the devices.
+def neighbours(costs: Costs, kind: LinkKind) -> Neighbours:
+    """Return which devices links of at least this kind join.
 
-    >>> domains(((0, 9, 50_000), (9, 0, 50_000), (50_000, 50_000, 0)), LinkKind.NVLINK)
-    (3, 4)
+    >>> neighbours(((0, 9, 50_000), (9, 0, 50_000), (50_000, 50_000, 0)), LinkKind.NVLINK)
+    (3, 3, 4)
     """
     limit = _US_PER_GB[kind] + _OTHER_NODE_US
-    nets: list[int] = []
-    for device, row in enumerate(costs):
-        reached = sum(1 << other for other in range(device) if row[other] <= limit)
-        joined = 1 << device | sum(net for net in nets if net & reached)
-        nets = sorted([net for net in nets if not net & reached] + [joined], key=lambda net: net & -net)
-    return tuple(nets)
+    return tuple(sum(1 << other for other, cost in enumerate(row) if cost <= limit) for row in costs)
+
+
+def nets(joined: Neighbours, usable: int) -> tuple[int, ...]:
+    """Return the nets into which some devices fall, as bit masks, that of the first device first.
+
+    >>> nets((3, 3, 4), 0b111), nets((3, 7, 6), 0b111), nets((3, 7, 6), 0b101)
+    ((3, 4), (7,), (1, 4))
+    """
+    found: list[int] = []
+    while usable:
+        net = ahead = usable & -usable
+        while ahead and net != usable:
+            device = ahead.bit_length() - 1
+            new = joined[device] & usable & ~net
+            net, ahead = net | new, (ahead | new) ^ 1 << device
+        found.append(net)
+        usable &= ~net
+    return tuple(found)

@@ -15,25 +15,37 @@ from tritium.assign.seating import Crew, Ranks
 from tritium.assign.shares import share_layout
 from tritium.assign.types import Request
 
-__all__ = ["place"]
+__all__ = ["fits", "place"]
 
 
 def place(index: Index, request: Request, policy: Policy) -> Ranks | None:
     """Place a request, its wishes included; ``None`` if it does not fit."""
-    # 1. How much room is there on each host?
     index = index.suited(request)
+    # 1. How much room is there on each host?
     space = space_for(index, request)
+    # 2. How many members go to which host?
+    counts = _counts(index, space, request, policy)
+    if counts is None:
+        return None
+    # 3. Which devices does each member get, and in which order?
+    return Ranks(_crews(index, space, counts, request, policy))
+
+
+def fits(index: Index, request: Request, policy: Policy) -> bool:
+    """Return whether there is a place, without looking for the devices."""
+    index = index.suited(request)
+    return _counts(index, space_for(index, request), request, policy) is not None
+
+
+def _counts(index: Index, space: Space, request: Request, policy: Policy) -> Numbers | None:
+    """Return how many members go to each host: Spark's seats first, the rest as the policy says."""
     left = request.members - int(space.seated.sum())
     rooms = keep_apart(space.rooms, apart_of(request), policy)
     enough = 0 <= left <= int(rooms.units.sum()) * request.group
     if not enough or not space.seats_fit.all():
         return None
-    # 2. How many members go to which host? Spark's seats first, the rest as the policy says.
     counts = space.seated + policy(rooms, left // request.group) * request.group
-    if not _are_apart(index, counts, request):
-        return None
-    # 3. Which devices does each member get, and in which order?
-    return Ranks(_crews(index, space, counts, request, policy))
+    return counts if _are_apart(index, counts, request) else None
 
 
 def _are_apart(index: Index, counts: Numbers, request: Request) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tritium.assign.index import Entry, Index
 from tritium.assign.policies import Policy
 from tritium.assign.rooms import keep_apart, space_for
-from tritium.assign.rules import Lack, lack
+from tritium.assign.rules import Kind, Lack, lack
 from tritium.assign.shares import left_of
 from tritium.assign.types import Reason, Request
 from tritium_discovery.device import Device, Uuid
@@ -17,27 +17,31 @@ __all__ = ["asked", "counted", "lacks", "why_not"]
 _NAMED = 3
 """Devices named in one sentence; the others are counted."""
 
+_OfKinds = Mapping[tuple[Kind, ...], tuple[Lack | None, ...]]
+"""By the devices of a make of hosts: what each lacks, whoever has it."""
+
 
 def why_not(index: Index, request: Request, policy: Policy) -> tuple[Reason, ...]:
     """Return everything that stands in a request's way, ordered by how close it came."""
     index = index.suited(request)
     reasons = list(_room_reasons(index, request, policy))
-    for entry in index.entries:
-        reasons += _device_reasons(entry, request)
+    of_kinds = _of_kinds(index, request)
+    for entry in index.entries if request.devices_each else ():
+        reasons += _device_reasons(entry, request, of_kinds)
     return tuple(
         sorted(reasons, key=lambda reason: (reason.short, reason.where, reason.rule, reason.sentence))
     )
 
 
-def _device_reasons(entry: Entry, request: Request) -> Iterator[Reason]:
+def _device_reasons(entry: Entry, request: Request, of_kinds: _OfKinds) -> Iterator[Reason]:
     """Yield one reason per pool and rule, and per text of it: devices with the same lack share a sentence."""
-    if request.devices_each == 0:
-        return
     shape, _ = entry.bucket
+    found = tuple(_lacks(entry, request, of_kinds))
     lacking: dict[tuple[str, Lack], list[Uuid]] = {}
-    for position, why in _lacks(entry, request):
-        pool = next(p.name for p, part in zip(entry.pools, shape.pools, strict=True) if part >> position & 1)
-        lacking.setdefault((pool, why), []).append(entry.uuids[position])
+    for pool, part in zip((pool.name for pool in entry.pools), shape.pools, strict=True):
+        for position, why in found:
+            if part >> position & 1:
+                lacking.setdefault((pool, why), []).append(entry.uuids[position])
     for (pool, why), devices in lacking.items():
         named = ", ".join(devices[:_NAMED])
         more = f" and {len(devices) - _NAMED} more" if len(devices) > _NAMED else ""
@@ -51,15 +55,31 @@ def _device_reasons(entry: Entry, request: Request) -> Iterator[Reason]:
 
 def lacks(index: Index, request: Request) -> dict[Uuid, str]:
     """Say of each device that will not do for a request, here and now, the first thing against it."""
-    return {entry.uuids[at]: why.sentence for entry in index.entries for at, why in _lacks(entry, request)}
+    of_kinds = _of_kinds(index, request)
+    return {
+        entry.uuids[at]: why.sentence
+        for entry in index.entries
+        for at, why in _lacks(entry, request, of_kinds)
+    }
 
 
-def _lacks(entry: Entry, request: Request) -> Iterator[tuple[int, Lack]]:
+def _lacks(entry: Entry, request: Request, of_kinds: _OfKinds) -> Iterator[tuple[int, Lack]]:
     """Yield the position of each device that will not do, and what it lacks."""
-    for position, device in enumerate(entry.devices):
-        why = lack(entry.bucket[0].kinds[position], request) or _not_now(entry, device, request)
-        if why is not None:
-            yield position, why
+    shape, free = entry.bucket
+    for position, lacking in enumerate(of_kinds[shape.kinds]):
+        if lacking is not None:
+            yield position, lacking
+        elif request.share_mib or not free >> position & 1:
+            not_now = _not_now(entry, entry.devices[position], request)
+            if not_now is not None:
+                yield position, not_now
+
+
+def _of_kinds(index: Index, request: Request) -> _OfKinds:
+    """Return what devices lack, whoever has them: it is the same on all hosts of a make."""
+    makes = {shape.kinds for shape, _ in index.buckets}
+    of_kind = {kind: lack(kind, request) for kind in set().union(*makes)}
+    return {kinds: tuple(of_kind[kind] for kind in kinds) for kinds in makes}
 
 
 def _not_now(entry: Entry, device: Device, request: Request) -> Lack | None:
@@ -73,9 +93,9 @@ def _not_now(entry: Entry, device: Device, request: Request) -> Lack | None:
         for share in shares
     )
     holders = sorted({*whole, *parts})
-    left_mib = left_of(device, shares)
     if whole or (shares and not request.share_mib):
         return Lack("held", 0.0, f"held by {', '.join(holders)}")
+    left_mib = left_of(device, shares)
     if left_mib < request.share_mib:
         by = f" besides {', '.join(holders)}" if holders else ""
         return Lack("share", 0.0, f"{left_mib} MiB left{by}, {request.share_mib} needed")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tritium.assign.index import Index
 from tritium.assign.layout import Shape, choose, room
 from tritium.assign.policies import Numbers, Policy, Rooms
-from tritium.assign.rules import Form, Kind, form_of, lack
+from tritium.assign.rules import Form, form_of, lack
 from tritium.assign.shares import share_room
 from tritium.assign.types import Request
 
@@ -39,12 +39,16 @@ def space_for(index: Index, request: Request) -> Space:
 def _whole_space(index: Index, request: Request) -> Space:
     """Return the room for whole devices: it is worked out once for all hosts of a bucket."""
     form = form_of(request)
-    suitable = {kinds: _suitable(kinds, request) for kinds in {shape.kinds for shape, _ in index.buckets}}
-    alike = [(shape, free & suitable[shape.kinds]) for shape, free in index.buckets]
+    kinds = {kind for shape, _ in index.buckets for kind, _ in shape.makes}
+    suits = {kind: lack(kind, request) is None for kind in kinds}
+    fitting = (sum(mask for kind, mask in shape.makes if suits[kind]) for shape, _ in index.buckets)
+    alike = [(shape, free & mask) for (shape, free), mask in zip(index.buckets, fitting, strict=True)]
     units = [_units(shape, usable, form, request) for shape, usable in alike]
+    whole = form._replace(group=request.members)
+    nearest = (whole._replace(near="switch"), whole._replace(near="nvlink"))
     tight = [
-        _tight(shape, usable, form, request) if fitting * form.group >= request.members else 0
-        for (shape, usable), fitting in zip(alike, units, strict=True)
+        _tight(shape, usable, nearest) if form.devices_each and count * form.group >= request.members else 0
+        for (shape, usable), count in zip(alike, units, strict=True)
     ]
     return Space(
         usable=[usable for _, usable in alike],
@@ -71,18 +75,14 @@ def _by_host(index: Index, by_bucket: Iterable[int]) -> Numbers:
 
 
 def _seated(index: Index) -> Numbers:
-    return _by_host(index, (sum(seats or 0 for seats in shape.seats) for shape, _ in index.buckets))
+    return _by_host(index, (shape.seated for shape, _ in index.buckets))
 
 
 def _seats_fit(shape: Shape, usable: int, form: Form) -> bool:
     """Return whether there are devices for the members that Spark has seated, in whole groups."""
-    seated = sum(seats or 0 for seats in shape.seats)
+    seated = shape.seated
     enough = seated * form.devices_each == 0 or choose(shape, usable, seated, form) > 0
     return enough and seated % form.group == 0
-
-
-def _suitable(kinds: Sequence[Kind], request: Request) -> int:
-    return sum(1 << position for position, kind in enumerate(kinds) if lack(kind, request) is None)
 
 
 def _units(shape: Shape, usable: int, form: Form, request: Request) -> int:
@@ -92,14 +92,12 @@ def _units(shape: Shape, usable: int, form: Form, request: Request) -> int:
     return room(shape, usable, form)
 
 
-def _tight(shape: Shape, usable: int, form: Form, request: Request) -> int:
+def _tight(shape: Shape, usable: int, nearest: tuple[Form, Form]) -> int:
     """Return how closely this host can join all of the request: 2 by NVLinks, 1 by one switch, else 0."""
-    if form.devices_each == 0:
-        return 0
-    whole = form._replace(group=request.members)
-    if room(shape, usable, whole._replace(near="nvlink")):
+    switch, nvlink = nearest
+    if room(shape, usable, nvlink):
         return 2
-    return min(1, room(shape, usable, whole._replace(near="switch")))
+    return min(1, room(shape, usable, switch))
 
 
 def keep_apart(rooms: Rooms, apart: str | None, policy: Policy) -> Rooms:
