@@ -21,6 +21,7 @@ def save(step: int, content: Content, *, together: bool = False) -> None:
     Raises:
         StaleAttempt: a later attempt has begun, and this one may not write any more.
         CannotPublish: the store would not take it.
+        DifferentCalls: with ``together``, another rank saves another step, or does something else.
         NotInARank: this process was not started by a gang, or the gang has no ``checkpoints``.
     """
     me = rank()
@@ -29,10 +30,10 @@ def save(step: int, content: Content, *, together: bool = False) -> None:
     if not together:
         kept.commit(step, (part,))
         return
-    parts = tuple(me.all_gather(part))
+    parts = tuple(me.call(f"checkpoint.save({step}, together=True)", part))
     if me.rank == 0:
         kept.commit(step, parts)
-    me.barrier()
+    me.call(f"checkpoint.save({step}, together=True), its end", None)
     kept.saw(step, parts)
 
 

@@ -282,7 +282,7 @@ def test_a_rank_that_fails_while_its_gang_is_late_is_not_the_cause() -> None:
 
 def test_a_rank_that_does_nothing_for_too_long_is_named_and_not_those_that_wait_for_it() -> None:
     gang = running(stall_s=10.0)
-    gang.handle(Share(rank=1, call=0, payload=b""), now=4.0)
+    gang.handle(Share(rank=1, call=0, operation="all_gather()", payload=b""), now=4.0)
     for task in (0, 1):
         gang.handle(Idle(task=task, seconds=9.0), now=14.0)
 
@@ -354,11 +354,25 @@ def test_again_tells_how_long_to_wait() -> None:
 def test_values_are_shared_when_every_rank_has_put_one_in_and_stay_in_order() -> None:
     gang = running()
 
-    assert gang.handle(Share(rank=0, call=0, payload=b"a1"), now=4.0) == []
-    assert gang.handle(Share(rank=0, call=1, payload=b"a2"), now=4.0) == []
+    assert gang.handle(Share(rank=0, call=0, operation="all_gather()", payload=b"a1"), now=4.0) == []
+    assert gang.handle(Share(rank=0, call=1, operation="all_gather()", payload=b"a2"), now=4.0) == []
     both = [Shared(call=0, payloads=(b"a1", b"b1"))], [Shared(call=1, payloads=(b"a2", b"b2"))]
-    assert gang.handle(Share(rank=1, call=0, payload=b"b1"), now=5.0) == both[0]
-    assert gang.handle(Share(rank=1, call=1, payload=b"b2"), now=5.0) == both[1]
+    assert gang.handle(Share(rank=1, call=0, operation="all_gather()", payload=b"b1"), now=5.0) == both[0]
+    assert gang.handle(Share(rank=1, call=1, operation="all_gather()", payload=b"b2"), now=5.0) == both[1]
+
+
+def test_ranks_that_call_different_things_are_told_so_at_once_and_those_to_come_too() -> None:
+    gang = running()
+    gang.handle(Share(rank=0, call=0, operation="barrier()", payload=b""), now=4.0)
+
+    (told,) = gang.handle(Share(rank=1, call=0, operation="broadcast(root=1)", payload=b""), now=4.0)
+
+    assert isinstance(told, Shared)
+    assert told.payloads == ()
+    assert told.mismatch == (
+        "call 1 of rank 0 is barrier(), of rank 1 broadcast(root=1): "
+        "ranks must call the same in the same order"
+    )
 
 
 def test_a_rank_that_was_killed_is_to_blame_also_where_its_peer_that_raised_was_heard_first() -> None:

@@ -119,6 +119,24 @@ def test_ranks_gather_over_executors() -> None:
     assert tritium.Gang(ranks=4).run(gather).values == ([0, 10, 20, 30],) * 4
 
 
+def test_ranks_that_call_in_another_order_fail_with_both_calls() -> None:
+    def confuse() -> None:
+        me = tritium.rank()
+        if me.rank == 0:
+            me.barrier()
+            me.all_gather(0)
+        else:
+            me.all_gather(1)
+            me.barrier()
+
+    with pytest.raises(RankFailed, match=r"DifferentCalls: call 1 of rank \d is .*\(\), of rank") as caught:
+        tritium.Gang(ranks=2, retries=1).run(confuse)
+
+    assert "barrier()" in str(caught.value)
+    assert "all_gather()" in str(caught.value)
+    assert "in confuse" in caught.value.trace
+
+
 def test_a_rank_knows_its_peers_and_the_result_tells_how_each_started(spark: SparkSession) -> None:
     def look(shard: Any) -> list[tuple[Any, ...]]:
         me = tritium.rank()

@@ -92,6 +92,29 @@ def test_a_rank_gathers_through_the_driver(attend: Callable[..., Attended]) -> N
     assert cloudpickle.loads(value) == [[{"mine": 0}], "root"]
 
 
+def call_another() -> str:
+    from tritium.train.rank import DifferentCalls
+
+    try:
+        tritium.rank().barrier()
+    except DifferentCalls as err:
+        return str(err)
+    return ""
+
+
+def test_a_rank_whose_peer_calls_something_else_is_told_what(attend: Callable[..., Attended]) -> None:
+    rank = attend(call_another)
+    share = eventually(lambda: next((message for message in rank.said if isinstance(message, Share)), None))
+    assert share is not None
+    assert share.operation == "barrier()"
+
+    rank.driver.send(Shared(call=share.call, payloads=(), mismatch="the other gathers"))
+
+    _, value = rank.wait()
+    assert value is not None
+    assert cloudpickle.loads(value) == "the other gathers"
+
+
 def fail() -> None:
     raise ValueError("no rows in shard")
 

@@ -33,11 +33,11 @@ from tritium.train.messages import (
     Report,
     Reserved,
     Share,
-    Shared,
     Started,
     Stop,
     ToTask,
 )
+from tritium.train.sharing import Sharing
 from tritium.train.vigil import Vigil
 from tritium_discovery import Uuid
 
@@ -98,8 +98,10 @@ class Assembly:
     """The end of a rank that ended the gang."""
     _replies: dict[int, Reserved] = field(default_factory=dict)
     _refused: tuple[str, ...] = ()
-    _shares: dict[int, dict[int, bytes]] = field(default_factory=dict)
-    """By call of all_gather, by rank: what was put into those that not all have made yet."""
+    _sharing: Sharing = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._sharing = Sharing(size=self.size)
 
     @property
     def abandoned(self) -> bool:
@@ -125,7 +127,7 @@ class Assembly:
             case Started() | Moment() | Report() | Peak():
                 return self._note(event, now)
             case Share():
-                return self._share(event)
+                return [*self._sharing.takes(event)]
             case Dumped(task=task, stacks=stacks):
                 self._vigil.learns(self.ranks[task], stacks)
                 return self._late(now)
@@ -164,7 +166,7 @@ class Assembly:
         if self.end_by is not None and now > self.end_by:
             return self._condemn("was still running at its time limit", now)
         if self.stall_s is not None and self.phase == "running":
-            waiting = {rank for parts in self._shares.values() for rank in parts}
+            waiting = self._sharing.waiting
             stalled = self._vigil.stalled(self.stall_s, ranks=self.ranks, waiting=waiting, now=now)
             if stalled is not None:
                 return self._condemn(stalled, now)
@@ -240,14 +242,6 @@ class Assembly:
         self._enter("gathering", now)
         self.hellos = {}
         return [Again(after_s=self.again_s)]
-
-    def _share(self, share: Share) -> list[ToTask]:
-        parts = self._shares.setdefault(share.call, {})
-        parts[share.rank] = share.payload
-        if len(parts) < self.size:
-            return []
-        del self._shares[share.call]
-        return [Shared(call=share.call, payloads=tuple(parts[rank] for rank in range(self.size)))]
 
     def _gone(self, task: int, outcome: Outcome, now: float) -> list[ToTask]:
         self.outcomes[task] = outcome

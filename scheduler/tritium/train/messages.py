@@ -184,11 +184,13 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """Task -> driver: what a rank puts into an ``all_gather``."""
+    """Task -> driver: what a rank puts into a call that all ranks make."""
 
     rank: int
     call: int
     """Which of the rank's calls it is, from 0."""
+    operation: str
+    """What was called, e.g. ``all_gather()``."""
     payload: bytes
 
 
@@ -198,6 +200,8 @@ class Shared:
 
     call: int
     payloads: tuple[bytes, ...]
+    mismatch: str = ""
+    """Which ranks called different things; then there are no payloads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,11 @@ from tritium.train.contract import Contract, Peer
 from tritium.train.shard import Shard
 from tritium_discovery import Device
 
-__all__ = ["NotInARank", "Rank", "Wire", "enter", "rank"]
+__all__ = ["DifferentCalls", "NotInARank", "Rank", "Wire", "enter", "rank"]
+
+
+class DifferentCalls(RuntimeError):
+    """Ranks that should have made the same call, ``barrier()`` for example, made different ones."""
 
 
 class NotInARank(RuntimeError):
@@ -48,20 +52,24 @@ class Wire:
         """Say how much memory this rank had at most."""
         self._send({"peak": {"host_mib": host_mib, "device_mib": device_mib}})
 
-    def share(self, value: bytes, *, timeout_s: float) -> list[bytes]:
+    def share(self, value: bytes, operation: str, *, timeout_s: float) -> list[bytes]:
         """Put in a value and wait for everybody's.
 
         Raises:
+            DifferentCalls: another rank made another call; known at once, and by all ranks.
             TimeoutError: some rank did not put one in, in time.
             ConnectionError: the gang is ending.
         """
         with self._sharing:
             call, self._calls = self._calls, self._calls + 1
-            self._send({"share": base64.b64encode(value).decode(), "call": call})
+            share = base64.b64encode(value).decode()
+            self._send({"share": share, "call": call, "operation": operation})
             deadline = time.monotonic() + timeout_s
             # An answer to a call that timed out may still come; it is not the answer to this one.
             while (answer := self._receive(deadline, timeout_s))["call"] != call:
                 pass
+        if answer["mismatch"]:
+            raise DifferentCalls(answer["mismatch"])
         return [base64.b64decode(part) for part in answer["shared"]]
 
     def _send(self, word: Mapping[str, Any]) -> None:
@@ -143,32 +151,46 @@ class Rank:
         self._wire.report(values)
 
     def all_gather(self, value: Any, *, timeout_s: float = 600.0) -> list[Any]:
-        """Give every rank every rank's value, by rank; all ranks must call it equally often.
+        """Give every rank every rank's value, by rank.
 
         For small things that can be pickled, not for tensors: it goes through the driver. Threads of
-        a rank take turns.
+        a rank take turns. All ranks must make the same calls of `all_gather`, `barrier`, `broadcast` and
+        ``tritium.checkpoint.save(..., together=True)`` in the same order.
 
         Raises:
+            DifferentCalls: another rank made another of these calls.
             TimeoutError: some rank did not call it within ``timeout_s``.
         """
-        parts = self._wire.share(pickle.dumps(value), timeout_s=timeout_s)
-        return [pickle.loads(part) for part in parts]  # noqa: S301  our own ranks
+        return self.call("all_gather()", value, timeout_s=timeout_s)
 
     def barrier(self, *, timeout_s: float = 600.0) -> None:
         """Wait until every rank is here.
 
         Raises:
+            DifferentCalls: see `all_gather`.
             TimeoutError: some rank did not come within ``timeout_s``.
         """
-        self.all_gather(None, timeout_s=timeout_s)
+        self.call("barrier()", None, timeout_s=timeout_s)
 
     def broadcast(self, value: Any = None, *, root: int = 0, timeout_s: float = 600.0) -> Any:
         """Give every rank the value of rank ``root``; the others' are ignored.
 
         Raises:
+            DifferentCalls: see `all_gather`; also where ranks name different roots.
             TimeoutError: some rank did not call it within ``timeout_s``.
         """
-        return self.all_gather(value if self.rank == root else None, timeout_s=timeout_s)[root]
+        mine = value if self.rank == root else None
+        return self.call(f"broadcast(root={root})", mine, timeout_s=timeout_s)[root]
+
+    def call(self, operation: str, value: Any, *, timeout_s: float = 600.0) -> list[Any]:
+        """Gather values for an operation that has a name; `all_gather` says how.
+
+        Raises:
+            DifferentCalls: another rank has called another.
+            TimeoutError: some rank did not call it within ``timeout_s``.
+        """
+        parts = self._wire.share(pickle.dumps(value), operation, timeout_s=timeout_s)
+        return [pickle.loads(part) for part in parts]  # noqa: S301  our own ranks
 
 
 _current: list[Rank] = []

@@ -84,7 +84,7 @@ def _data(folder: Path, contract: Contract, talk: rank.Wire) -> Shard | None:
     fill = None
     if (lender := contract.lender) is not None:
         lent = table_bytes(fill_of(table)) if table is not None and lender == contract.me else b""
-        fill = table_from(talk.share(lent, timeout_s=_FILL_LIMIT_S)[lender.rank])
+        fill = table_from(talk.share(lent, "reading the data", timeout_s=_FILL_LIMIT_S)[lender.rank])
     longest = max(peer.rows for peer in contract.peers)
     return Shard(table, number=contract.me.shard, longest=longest, fill=fill)
 

@@ -116,7 +116,8 @@ class Supervisor:
         }
         (self.folder / "contract.pkl").write_bytes(pickle.dumps(contract))
         (self.folder / "start.json").write_text(json.dumps(order))
-        with self._far_wire:
+        # That a guardian was killed before is heard in `attend`, as whenever it is.
+        with self._far_wire, contextlib.suppress(OSError):
             socket.send_fds(self.guardian.wire, [b"start"], [self._far_wire.fileno(), *descriptors])
 
     def abandon(self) -> None:
@@ -187,7 +188,7 @@ class Supervisor:
             message = Stop()
         if isinstance(message, Shared):
             shared = [payload.decode() for payload in message.payloads]
-            answer = {"call": message.call, "shared": shared}
+            answer = {"call": message.call, "shared": shared, "mismatch": message.mismatch}
             with contextlib.suppress(OSError):
                 self._wire.sendall(json.dumps(answer).encode() + b"\n")
         if isinstance(message, Dump):
@@ -262,7 +263,7 @@ class Supervisor:
             sweep.end(self._mark, grace_s=0, family=False)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _take_word(self, word: Mapping[str, Any]) -> None:
+    def _take_word(self, word: dict[str, Any]) -> None:
         if "report" in word:
             self._say(Report(rank=self._rank, values=word["report"]))
         elif "moment" in word:
@@ -270,7 +271,7 @@ class Supervisor:
         elif "peak" in word:
             self._say(Peak(rank=self._rank, **word["peak"]))
         elif "share" in word:
-            self._say(Share(rank=self._rank, call=word["call"], payload=word["share"].encode()))
+            self._say(Share(rank=self._rank, payload=word.pop("share").encode(), **word))
 
     def _drain(self) -> None:
         """Take in the last words, which came before the end but may be heard after it."""
