@@ -7,25 +7,29 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["LAUNCH", "PHASES", "SIGNALS", "Fault", "every", "some"]
+__all__ = ["LAUNCH", "PHASES", "SAVING", "SIGNALS", "Fault", "every", "some"]
 
 PHASES = ("start", "rendezvous", "step", "checkpoint", "end")
 LAUNCH = "launch"
-"""Some moment between the submission and the start of the ranks."""
+"""All tasks have met and have guardians, and wait for their devices, which somebody else has."""
+SAVING = ("step", "checkpoint", "end")
+"""Phases of a gang that has saved a checkpoint before."""
 
 SIGNALS = {
     "kill": signal.SIGKILL,
     "stop": signal.SIGSTOP,
     "terminate": signal.SIGTERM,
     "crash": signal.SIGSEGV,
+    "freeze": signal.SIGSTOP,
 }
-"""Those that are sent from outside."""
+"""Those that are sent from outside; what is frozen goes on when the next attempt has begun."""
 
 ENDED = r"GangLost|SparkFailed"
 NOTHING = r"^$"
 _LOST = r"GangLost: .*(executor or Python worker went away|connection lost)"
 
 _SAYS = {
+    ("nobody", "nothing"): NOTHING,
     ("rank", "kill"): r"RankFailed: .*killed by SIGKILL",
     ("rank", "terminate"): r"RankFailed: .*killed by SIGTERM",
     ("rank", "crash"): r"RankFailed: .*killed by SIGSEGV",
@@ -47,6 +51,7 @@ _SAYS = {
     ("driver", "kill"): r"^gone$",
     ("driver", "stop"): r"GangLost: ",
     ("driver jvm", "kill"): ENDED,
+    ("machine", "freeze"): r"GangLost: .*Python worker was silent for",
 }
 
 
@@ -56,7 +61,7 @@ class Fault:
 
     who: str
     """``rank``, ``guardian``, ``worker``, ``daemon``, ``fork server``, ``executor``, ``driver``,
-    ``driver jvm``, or ``cancel``."""
+    ``driver jvm``, ``machine`` (worker, guardian and rank), or ``cancel``."""
     kind: str
     """A name in `SIGNALS`, ``exception``, ``exit``, or how it is cancelled."""
     phase: str
@@ -64,20 +69,26 @@ class Fault:
     """Ranks that are hit, or whose processes around them are."""
     deaf: bool = False
     """Whether ranks ignore SIGTERM."""
+    retried: bool = False
+    """Whether the gang saves checkpoints and is tried again; then the error is that of its first attempt."""
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        victims = " and ".join(map(str, self.victims))
+        again = ", tried again" if self.retried else ""
+        return f"{self.who} {self.kind} at {self.phase} ({'deaf ' if self.deaf else ''}{victims}{again})"
 
     @property
     def says(self) -> str:
         """What the error must match; empty for none."""
         if self.who == "cancel":
             return r"KeyboardInterrupt" if self.kind == "interrupt" else r"GangCancelled: "
-        says = _SAYS[self.who, self.kind]
-        # Before its ranks run a gang may be lost in other words, start late, or not even notice.
-        return f"{says}|{ENDED}|TooSlow|{NOTHING}" if self.phase == LAUNCH else says
+        return _SAYS[self.who, self.kind]
 
     @property
     def harmless(self) -> bool:
         """Whether the gang may go on."""
-        return self.phase == LAUNCH or NOTHING in self.says
+        return NOTHING in self.says
 
 
 def every() -> Iterator[Fault]:
@@ -89,7 +100,7 @@ def every() -> Iterator[Fault]:
     for kind, phase in itertools.product(("terminate", "crash"), PHASES):
         yield Fault(who="rank", kind=kind, phase=phase, victims=(1,))
     for who, kind, phase, victims in itertools.product(
-        ("guardian", "worker"), ("kill", "stop"), PHASES, ((0,), (1,))
+        ("guardian", "worker"), ("kill", "stop"), (LAUNCH, *PHASES), ((0,), (1,))
     ):
         yield Fault(who=who, kind=kind, phase=phase, victims=victims)
     for way, phase, deaf in itertools.product(
@@ -100,10 +111,20 @@ def every() -> Iterator[Fault]:
         ("daemon", "fork server", "executor"), ("kill", "stop"), (LAUNCH, *PHASES)
     ):
         yield Fault(who=who, kind=kind, phase=phase)
-    for kind, phase in itertools.product(("kill", "stop"), PHASES):
+    for kind, phase in itertools.product(("kill", "stop"), (LAUNCH, *PHASES)):
         yield Fault(who="driver", kind=kind, phase=phase)
-    for phase in PHASES:
+    for phase in (LAUNCH, *PHASES):
         yield Fault(who="driver jvm", kind="kill", phase=phase)
+    yield from _retried()
+
+
+def _retried() -> Iterator[Fault]:
+    for who, phase in itertools.product(("rank", "guardian", "worker", "executor"), SAVING):
+        yield Fault(who=who, kind="kill", phase=phase, retried=True)
+    for phase, victims in itertools.product(SAVING, ((0,), (1,))):
+        yield Fault(who="worker", kind="stop", phase=phase, victims=victims, retried=True)
+        # It ignores SIGTERM, so that it has a second in which it tries to publish.
+        yield Fault(who="machine", kind="freeze", phase=phase, victims=victims, deaf=True, retried=True)
 
 
 def some() -> Iterator[Fault]:
@@ -115,10 +136,17 @@ def some() -> Iterator[Fault]:
     yield Fault(who="guardian", kind="kill", phase="end")
     yield Fault(who="worker", kind="kill", phase="rendezvous")
     yield Fault(who="worker", kind="stop", phase="step", victims=(1,))
+    yield Fault(who="guardian", kind="kill", phase=LAUNCH)
+    yield Fault(who="cancel", kind="gang", phase=LAUNCH)
+    yield Fault(who="worker", kind="kill", phase="step", retried=True)
+    yield Fault(who="guardian", kind="kill", phase="checkpoint", retried=True)
+    yield Fault(who="machine", kind="freeze", phase="checkpoint", deaf=True, retried=True)
+    yield Fault(who="machine", kind="freeze", phase="end", deaf=True, retried=True)
     yield Fault(who="cancel", kind="gang", phase="step", deaf=True)
     yield Fault(who="cancel", kind="group", phase="rendezvous")
     yield Fault(who="cancel", kind="interrupt", phase="checkpoint")
     yield Fault(who="fork server", kind="kill", phase="step")
     yield Fault(who="daemon", kind="kill", phase="step")
     yield Fault(who="executor", kind="kill", phase="checkpoint")
+    yield Fault(who="executor", kind="kill", phase="end", retried=True)
     yield Fault(who="driver", kind="kill", phase="step")

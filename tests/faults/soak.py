@@ -58,8 +58,7 @@ def main(argv: list[str]) -> int:
             with (folder / "outcomes.jsonl").open("a") as record:
                 record.write(json.dumps(asdict(outcome)) + "\n")
             verdict = "ok" if outcome.good else f"WRONG: {outcome}"
-            what = f"{fault.who} {fault.kind} at {fault.phase}"
-            print(f"{number + 1}/{len(faults)} {what}: {verdict}", file=sys.stderr, flush=True)
+            print(f"{number + 1}/{len(faults)} {fault}: {verdict}", file=sys.stderr, flush=True)
     finally:
         suite.close()
         print(table(outcomes))

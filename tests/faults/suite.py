@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import random
 import re
 import signal
 import time
@@ -16,9 +15,10 @@ from typing import Any
 import psutil
 
 from faults.kinds import LAUNCH, SIGNALS, Fault
-from rigs.application import Application, Family
-from rigs.processes import survivors
-from tritium_discovery import holds
+from faults.published import stale
+from rigs.application import Application, Family, guardians
+from rigs.processes import eventually, survivors
+from tritium_discovery import Uuid, holds
 
 __all__ = ["Outcome", "Suite"]
 
@@ -38,16 +38,27 @@ class Outcome:
     named: bool
     """Whether the error names the cause."""
     gone_s: float
-    """From the fault until every rank and grandchild was gone."""
+    """From the fault until every rank and grandchild was gone; what was frozen, from when it went on."""
     orphans: int
     holds: int
     doubles: int
     stale: int
+    """Results and checkpoints of an attempt that was not the newest, or of two, that were accepted."""
 
     @property
     def good(self) -> bool:
         """Whether nothing is wrong with it."""
         return self.named and not (self.orphans or self.holds or self.doubles or self.stale)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    left: list[psutil.Process]
+    gone_s: float
+    retried: str
+    """Why the first attempt failed, if there was another."""
+    later: list[psutil.Process]
+    """Those of the other."""
 
 
 class Suite:
@@ -57,6 +68,9 @@ class Suite:
         self._folder = folder
         self._application: Application | None = None
         self._families: dict[int, Family] = {}
+        self._ranks: dict[int, psutil.Process] = {}
+        self._devices: set[Uuid] = set()
+        """Those that the fault suite's gangs have had: all that the application has."""
 
     def close(self) -> None:
         """End the application."""
@@ -67,8 +81,8 @@ class Suite:
     def inject(self, fault: Fault) -> Outcome:
         """Run a gang, hit it, and look at what came of it."""
         try:
-            if fault.phase == LAUNCH and not self._known():
-                self._run(Fault(who="nobody", kind="", phase="end"))
+            if fault.phase == LAUNCH and not self._devices:
+                self._run(Fault(who="nobody", kind="nothing", phase="end"))
             return self._run(fault)
         except (AssertionError, ValueError, StopIteration, OSError, psutil.Error) as err:
             # A gang that never came so far is a finding too; the next one begins afresh.
@@ -78,69 +92,109 @@ class Suite:
                 fault=fault, error=error, named=False, gone_s=0.0, orphans=0, holds=0, doubles=0, stale=0
             )
 
-    def _known(self) -> bool:
-        """Whether the processes around the next gang's ranks are those around the last one's."""
-        return self._application is not None and all(
-            process.is_running()
-            for family in self._families.values()
-            for process in (family.daemon, family.executor)
-        )
-
     def _run(self, fault: Fault) -> Outcome:
         application = self._running()
         token = uuid.uuid4().hex[:8]
         folder = self._folder / token
         folder.mkdir()
         order = {**asdict(fault), "token": token, "folder": str(folder)}
-        application.tell(json.dumps({"run": order}))
-        members: list[psutil.Process] = []
-        if fault.phase == LAUNCH:
-            time.sleep(random.uniform(0, 0.6))  # noqa: S311  no secret
-        else:
-            members = self._await_phase(application)
-        hit = self._hit(application, fault, folder)
-        struck = time.monotonic()
-        if fault.who == "nobody" or fault.harmless:
-            time.sleep(0.2)
-            (folder / "go").touch()
-        left = survivors(members, within_s=_GONE_S + (2 * _SILENCE_S if fault.kind == "stop" else 0))
-        gone_s = time.monotonic() - struck
+        with contextlib.ExitStack() as taken:
+            if fault.phase == LAUNCH:
+                what, directory = "the fault suite", self._folder / "state"
+                taken.enter_context(holds.take(sorted(self._devices), what=what, directory=directory))
+            application.tell(json.dumps({"run": order}))
+            members = self._guarded(application) if fault.phase == LAUNCH else self._at(application)
+            hit = self._hit(application, fault, folder)
+            seen = self._watch(application, fault, folder, members=members, hit=hit, taken=taken)
         if fault.who == "driver" and fault.kind == "stop":
             # Its ranks ended while it still stood there.
             application.process.send_signal(signal.SIGCONT)
         ended = self._ended(application, fault)
+        left = [*seen.left, *survivors(seen.later, within_s=_GONE_S)]
         error = ended["error"] and f"{ended['error']}: {ended['text']}".removesuffix(": ")
+        named = re.search(fault.says, seen.retried or error) is not None
+        wrong = stale(folder, ended.get("values", ()), token=token, attempt=int(fault.retried))
         outcome = Outcome(
             fault=fault,
-            error=error,
-            named=fault.who == "nobody" or re.search(fault.says, error) is not None,
-            gone_s=gone_s,
+            error="; ".join(filter(None, (seen.retried, error, *wrong))),
+            named=named and not (fault.retried and error),
+            gone_s=seen.gone_s,
             orphans=len(left),
             holds=len(self._held()),
             doubles=len(list(self._folder.glob(f"double-{token}-*"))),
-            stale=sum(value != token for value in ended.get("values", ())),
+            stale=len(wrong),
         )
         self._repair(fault, hit, left)
         return outcome
 
+    def _watch(
+        self,
+        application: Application,
+        fault: Fault,
+        folder: Path,
+        *,
+        members: list[psutil.Process],
+        hit: list[psutil.Process],
+        taken: contextlib.ExitStack,
+    ) -> _Seen:
+        """Wait until nothing of the gang is left, and for the next attempt if there is to be one."""
+        retried, later, struck = "", list[psutil.Process](), time.monotonic()
+        if fault.kind == "freeze":
+            retried, later = self._next_attempt(application)
+            (folder / "publish").touch()
+            struck = time.monotonic()
+            # The rank goes on first: whoever ends it stands still until it has tried to publish.
+            *others, rank = hit
+            rank.send_signal(signal.SIGCONT)
+            eventually(lambda: any(folder.glob("refused-0-*")), limit_s=_GONE_S)
+            for process in others:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(signal.SIGCONT)
+        elif fault.harmless:
+            time.sleep(0.2)
+            (folder / "go").touch()
+        if fault.harmless or fault.who == "guardian":
+            # A guardian is missed when there is something to guard.
+            taken.close()
+        left = survivors(members, within_s=_GONE_S + (2 * _SILENCE_S if fault.kind == "stop" else 0))
+        gone_s = time.monotonic() - struck
+        if fault.retried and not retried:
+            retried, later = self._next_attempt(application)
+        (folder / "go").touch()
+        return _Seen(left=left, gone_s=gone_s, retried=retried, later=later)
+
+    def _next_attempt(self, application: Application) -> tuple[str, list[psutil.Process]]:
+        """Wait until it is at its end; returns why there is one, and its processes."""
+        return application.says("retried", limit_s=_END_S), self._at(application)
+
     def _running(self) -> Application:
         if self._application is None:
-            self._families = {}
+            self._devices = set()
             self._application = Application(
                 PROGRAM, str(self._folder), environment={"TRITIUM_DIR": str(self._folder / "state")}
             )
             self._application.says("ready", limit_s=300)
         return self._application
 
-    def _await_phase(self, application: Application) -> list[psutil.Process]:
+    def _at(self, application: Application) -> list[psutil.Process]:
         """Wait until both ranks are there; returns their processes."""
         members = []
         for _ in range(2):
             at = application.says("at", limit_s=_END_S)
-            family = Family(at["pid"])
-            self._families[at["rank"]] = family
-            members += [family.rank, family.guardian, psutil.Process(at["hidden"])]
+            rank = psutil.Process(at["pid"])
+            family = Family(psutil.Process(rank.ppid()))
+            self._families[at["rank"]], self._ranks[at["rank"]] = family, rank
+            self._devices |= set(at["devices"].split(","))
+            members += [rank, family.guardian, psutil.Process(at["hidden"])]
         return members
+
+    def _guarded(self, application: Application) -> list[psutil.Process]:
+        """Wait until both tasks have guardians, whose ranks do not start yet."""
+        found = eventually(lambda: len(seen := guardians(application)) == 2 and seen, limit_s=_END_S)
+        assert found
+        families = sorted(map(Family, found), key=lambda family: family.executor.pid)
+        self._families = dict(enumerate(families))
+        return found
 
     def _hit(self, application: Application, fault: Fault, folder: Path) -> list[psutil.Process]:
         if fault.kind in ("exception", "exit"):
@@ -160,8 +214,10 @@ class Suite:
     def _processes(self, who: str, rank: int) -> list[psutil.Process]:
         assert self._application is not None
         family = self._families[rank]
+        if who in ("rank", "machine"):
+            own = [self._ranks[rank]]
+            return own if who == "rank" else [*family.workers, family.guardian, *own]
         return {
-            "rank": [family.rank],
             "guardian": [family.guardian],
             "worker": family.workers,
             "daemon": [family.daemon],

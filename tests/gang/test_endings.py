@@ -95,6 +95,16 @@ def test_a_killed_guardian_takes_rank_and_hidden_grandchild_with_it(
     assert not rank.folder.exists()
 
 
+def test_a_guardian_that_is_killed_while_its_gang_waits_is_named_when_the_rank_is_to_start(
+    attend: Callable[..., Attended],
+) -> None:
+    rank = attend(sleep_with_hidden_grandchild, guarded=False, note="")
+
+    outcome, _ = rank.wait()
+    assert (outcome.kind, outcome.cause) == ("lost", "its guardian process was killed")
+    assert not rank.folder.exists()
+
+
 def test_a_hold_lasts_exactly_as_long_as_the_rank(attend: Callable[..., Attended], tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     hold = holds.take([Uuid("GPU-1")], what="about to start", directory=tmp_path)

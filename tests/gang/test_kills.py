@@ -31,7 +31,9 @@ class Sleepers:
         self.application = application
         self.directory = directory
         pids = application.says("ready")
-        self.families = [Family(pids[rank]["pid"]) for rank in sorted(pids)]
+        self.families = [
+            Family(psutil.Process(psutil.Process(pids[rank]["pid"]).ppid())) for rank in sorted(pids)
+        ]
         self.members = [psutil.Process(pids[rank][who]) for rank in pids for who in ("pid", "hidden")]
         self.members += [family.guardian for family in self.families]
 

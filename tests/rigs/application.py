@@ -18,7 +18,7 @@ import psutil
 
 from rigs.processes import survivors
 
-__all__ = ["Application", "Family"]
+__all__ = ["Application", "Family", "guardians"]
 
 _START_LIMIT_S = 120.0
 _END_LIMIT_S = 10.0
@@ -89,16 +89,34 @@ class Application:
 
 
 class Family:
-    """The processes around one rank: its guardian, and its executor's daemon, Python workers and JVMs."""
+    """The processes around one guardian: its executor's daemon, Python workers and JVMs."""
 
-    def __init__(self, rank_pid: int) -> None:
-        self.rank = psutil.Process(rank_pid)
-        above = self.rank.parents()
-        self.guardian = above[0]
+    def __init__(self, guardian: psutil.Process) -> None:
+        self.guardian = guardian
+        above = guardian.parents()
         self.daemon = next(p for p in above if _runs(p, "daemon") and not _runs(p.parent(), "daemon"))
         self.workers = [child for child in self.daemon.children() if _runs(child, "daemon")]
         self.fork_servers = [child for child in self.daemon.children() if _runs(child, "forkserver")]
         self.executor, self.jvm = [process for process in above if process.name() == "java"][:2]
+
+
+def guardians(application: Application) -> list[psutil.Process]:
+    """Find those of an application, which are there before their ranks: forked by a server, or by exec."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        below = psutil.Process(application.process.pid).children(recursive=True)
+        return [
+            process
+            for process in below
+            if (_runs(process, "forkserver") and _runs(_parent(process), "forkserver"))
+            or (_runs(process, "guardian") and not _runs(_parent(process), "guardian"))
+        ]
+    return []
+
+
+def _parent(process: psutil.Process) -> psutil.Process | None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.parent()
+    return None
 
 
 def _runs(process: psutil.Process | None, what: str) -> bool:

@@ -33,6 +33,7 @@ class Attended:
         *,
         silence_s: float,
         logs: Path | None,
+        guarded: bool = True,
         **kwargs: Any,
     ) -> None:
         self.said: list[FromTask] = []
@@ -43,6 +44,9 @@ class Attended:
         told = _contract(gang)
         (self.folder / "function.pkl").write_bytes(cloudpickle.dumps((function, kwargs)))
         environment = {**base_environment(os.environ), **common_environment(told)}
+        if not guarded:
+            self.supervisor.guardian.kill()
+            assert self.supervisor.guardian.wait(timeout_s=15)
         with open(os.devnull, "rb") as listener:  # noqa: PTH123
             descriptors = [listener.fileno(), *(hold.filenos if hold else ())]
             self.supervisor.start(told, environment, descriptors)
