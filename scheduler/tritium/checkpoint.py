@@ -40,10 +40,11 @@ def save(step: int, content: Content, *, together: bool = False) -> None:
 def latest() -> Checkpoint | None:
     """Find where to go on: the last complete checkpoint, ``None`` if there is none.
 
-    Every rank finds the same, because it is looked up before the attempt begins; later it is what this very
-    rank saved since.
+    Every rank finds the same, because it is looked up and read once before the attempt begins; later it is
+    what this very rank saved since.
 
     Raises:
+        CannotPublish: its files are not what was saved, though they were when the attempt began.
         NotInARank: this process was not started by a gang, or the gang has no ``checkpoints``.
     """
     return rank().kept().latest()

@@ -11,6 +11,7 @@ import pytest
 
 import tritium
 from tritium.errors import StaleAttempt
+from tritium.store.objects import Damaged
 from tritium.train.checkpoints import Checkpoints, begin
 from tritium.train.rank import NotInARank
 
@@ -95,9 +96,28 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, scratch: Path) -> N
     kept.commit(2, (part,))
 
     (tmp_path / "kept" / "objects" / part / "state").write_bytes(b"soon brok")
-    assert found(kept) == (1, "good")
+    assert found(attempt(str(tmp_path / "kept"), scratch)) == (1, "good")
     shutil.rmtree(tmp_path / "kept" / "objects")
-    assert found(kept) is None
+    assert found(attempt(str(tmp_path / "kept"), scratch)) is None
+
+
+def test_no_rank_falls_back_by_itself_to_an_older_checkpoint_than_the_others(
+    tmp_path: Path, scratch: Path
+) -> None:
+    where = str(tmp_path / "kept")
+    before = attempt(where, scratch)
+    save(before, 1, "one")
+    part = before.put({"state": b"two"})
+    before.commit(2, (part,))
+    known = begin(where)
+    first, second = (Checkpoints(where, known=known, scratch=scratch) for _ in range(2))
+    assert found(first) == (2, "two")
+
+    (tmp_path / "kept" / "objects" / part / "state").write_bytes(b"tw")
+
+    with pytest.raises(Damaged, match="is not whole"):
+        second.latest()
+    assert found(attempt(where, scratch)) == (1, "one"), "decided once, for all ranks of the next attempt"
 
 
 def test_a_new_attempt_clears_what_was_never_completed(where: str, scratch: Path) -> None:

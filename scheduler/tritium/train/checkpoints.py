@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tritium.errors import CannotPublish
@@ -41,12 +41,15 @@ class Checkpoint:
 def begin(where: str) -> Book:
     """Open the checkpoints at a path or URL for a new attempt; every earlier one is shut out from now on.
 
+    Here it is decided, once for all ranks, where to go on: a checkpoint is read to its end, and what is not
+    what was saved does not count any more.
+
     Raises:
         BadSpec: see `tritium.store.remote.opened`.
         CannotPublish: the store would not take it.
     """
     store = opened(where)
-    _, now = _moved(store, book.begin)
+    _, now = _moved(store, lambda old: book.begin(replace(old, saved=_up_to_whole(store, old.saved))))
     # What earlier attempts left half done, and cannot complete any more.
     store.sweep()
     for name in set(store.objects()) - book.objects(now):
@@ -97,12 +100,17 @@ class Checkpoints:
         self._known = book.add(self._known, Saved(step=step, parts=parts), attempt=self._known.attempt)
 
     def latest(self) -> Checkpoint | None:
-        """Find the last complete checkpoint whose files are still what was saved."""
-        for saved in reversed(self._known.saved):
-            with contextlib.suppress(Damaged):
-                folders = tuple(self._store.fetch(part, into=self._scratch) for part in saved.parts)
-                return Checkpoint(step=saved.step, folders=folders)
-        return None
+        """Fetch the last complete checkpoint.
+
+        Raises:
+            Damaged: its files are not what was saved, though they were when the attempt began. To fall back
+                to an older one is no rank's decision: the others may have read this one.
+        """
+        if not self._known.saved:
+            return None
+        saved = self._known.saved[-1]
+        folders = tuple(self._store.fetch(part, into=self._scratch) for part in saved.parts)
+        return Checkpoint(step=saved.step, folders=folders)
 
     def prune(self, *, keep: int) -> None:
         """Remove all checkpoints but the last ``keep``.
@@ -121,6 +129,16 @@ class Checkpoints:
         before, after = _moved(self._store, change)
         self._known = after
         return before, after
+
+
+def _up_to_whole(store: Store | RemoteStore, saved: tuple[Saved, ...]) -> tuple[Saved, ...]:
+    """Leave out what was saved after the last checkpoint whose files are what was saved."""
+    for count in range(len(saved), 0, -1):
+        with contextlib.suppress(Damaged), tempfile.TemporaryDirectory() as folder:
+            for part in saved[count - 1].parts:
+                store.fetch(part, into=Path(folder))
+            return saved[:count]
+    return ()
 
 
 def _moved(store: Store | RemoteStore, change: Callable[[Book], Book]) -> tuple[Book, Book]:
