@@ -72,6 +72,21 @@ def test_a_killed_executor_ends_the_gang(sleepers: Sleepers) -> None:
     assert "executor" in text
 
 
+def test_a_killed_executor_takes_its_fork_server_with_it_also_where_its_daemon_stands_still(
+    sleepers: Sleepers,
+) -> None:
+    family = sleepers.families[0]
+    assert family.fork_servers
+    family.daemon.suspend()
+
+    family.executor.kill()
+
+    try:
+        print(f"gone after {assert_gone(family.fork_servers, within_s=GONE_S):.2f} s")
+    finally:
+        family.daemon.kill()
+
+
 def test_a_killed_driver_jvm_ends_the_gang_and_frees_its_claims(sleepers: Sleepers) -> None:
     sleepers.families[0].jvm.kill()
 

@@ -23,11 +23,11 @@ _PREIMPORT = "numpy,pyspark.cloudpickle,tritium.train.rank_process,torch,torch._
 def start_fork_server() -> subprocess.Popen[bytes]:
     """Start the server; this process and the workers it forks inherit the socket to it."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    daemon = str(os.getpid())
+    masters = [str(os.getpid()), str(os.getppid())]
     modules = os.environ.get("TRITIUM_PREIMPORT", _PREIMPORT).split(",")
     with theirs:
         server = subprocess.Popen(
-            [sys.executable, "-m", "tritium.train.forkserver", str(theirs.fileno()), daemon, *modules],
+            [sys.executable, "-m", "tritium.train.forkserver", str(theirs.fileno()), *masters, *modules],
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr,
             pass_fds=[theirs.fileno()],

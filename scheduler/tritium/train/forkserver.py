@@ -5,8 +5,9 @@ that asks, and the guardian forks its rank from the same loaded image. A process
 safely while it has one thread and has not touched the GPU's driver, so both are checked before each
 fork; when either fails the task starts its guardian by exec, as it does where this server is missing.
 
-Run as ``python -m tritium.train.forkserver FD DAEMON MODULE...``: a socket whose other end every Python
-worker of the executor inherits from the daemon (so nobody else can reach it), and the daemon's pid.
+Run as ``python -m tritium.train.forkserver FD DAEMON EXECUTOR MODULE...``: a socket whose other end every
+Python worker of the executor inherits from the daemon (so nobody else can reach it), and the pids of the
+daemon and of the executor's JVM. It ends when one of them does: a daemon that stands still outlives its JVM.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tritium.train import guardian
@@ -33,22 +35,21 @@ _MAX_PATH = 4096
 
 
 def main(argv: list[str]) -> int:
-    """Serve until the daemon goes."""
-    # While it imports it cannot look at the daemon's pidfd, and imports may take long.
+    """Serve until the daemon or the executor's JVM goes."""
+    # While it imports it cannot look at pidfds, and one import may take long.
     guardian.die_with(int(argv[2]))
-    wishes, daemon = socket.socket(fileno=int(argv[1])), os.pidfd_open(int(argv[2]))
+    wishes, *masters = socket.socket(fileno=int(argv[1])), *map(os.pidfd_open, map(int, argv[2:4]))
     os.setsid()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Guardians are nobody's to wait for: their tasks watch them.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    for module in argv[3:]:
+    for module in argv[4:]:
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
     gc.freeze()
-    while daemon not in (ready := select.select([wishes.fileno(), daemon], [], [])[0]):
-        if wishes.fileno() in ready:
-            _serve(wishes, daemon)
+    while not set(masters) & set(select.select([wishes.fileno(), *masters], [], [])[0]):
+        _serve(wishes, masters)
     return 0
 
 
@@ -62,14 +63,15 @@ def reason_not_to_fork() -> str | None:
     return None
 
 
-def _serve(wishes: socket.socket, daemon: int) -> None:
+def _serve(wishes: socket.socket, masters: Sequence[int]) -> None:
     """Fork one guardian; a wish is its folder, with its wire and its output as descriptors."""
     folder, descriptors, _, _ = socket.recv_fds(wishes, _MAX_PATH, 2)
     try:
         wire, output = descriptors
         if (reason := reason_not_to_fork()) is None and os.fork() == 0:
             wishes.close()
-            os.close(daemon)
+            for master in masters:
+                os.close(master)
             _be_guardian(wire, output, Path(os.fsdecode(folder)))
     except (OSError, ValueError) as err:  # no room for a process, or for the descriptors that were sent
         reason = f"it has no room: {err}"
