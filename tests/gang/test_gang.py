@@ -16,8 +16,12 @@ from pyspark.sql import SparkSession
 
 import tritium
 from rigs.processes import eventually
-from tritium.errors import BadSpec, RankFailed, TooSlow, TritiumError, Unplaceable
+from tritium.errors import BadSpec, RankFailed, SparkFailed, TooSlow, TritiumError, Unplaceable
+from tritium.train.assembly import Assembly
+from tritium.train.attempts import tried
 from tritium.train.board import BOARD
+from tritium.train.job import GangJob
+from tritium.train.task import SCHEMA
 
 pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("spark")]
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -251,6 +255,24 @@ def test_more_ranks_than_slots_are_refused_and_not_waited_for_ten_minutes() -> N
 def test_a_device_that_is_too_small_is_refused_with_its_numbers() -> None:
     with pytest.raises(Unplaceable, match=r"40960.*102400"):
         tritium.Gang(ranks=2, min_memory_mib=102400).run(who)
+
+
+def test_a_driver_that_no_task_reaches_is_a_mistake_in_the_configuration_and_tried_once(
+    spark: SparkSession,
+) -> None:
+    frame = spark.createDataFrame([(-1, None, "node-7: Connection refused", None)], SCHEMA)
+    attempts = []
+
+    def attempt(number: int) -> None:
+        attempts.append(number)
+        assembly = Assembly(gang="train", size=1, launch_s=60, launch_by=None, end_by=None)
+        job = GangJob(spark, tag="nobody meets", assembly=assembly)
+        with job.meeting(lambda _: None, computed=False) as meeting:
+            job.run(frame, meeting)
+
+    with pytest.raises(SparkFailed, match=r"cannot reach the driver at .*spark.driver.host.*node-7: Conn"):
+        tried(attempt, retries=2)
+    assert attempts == [0]
 
 
 def test_a_gang_over_its_time_limit_is_ended() -> None:

@@ -112,7 +112,7 @@ class ConnectJob:
         told = next((row["story"] for row in rows if row["story"] is not None), None)
         if told is None:
             complaints = dict.fromkeys(row["complaint"] for row in rows if row["complaint"])
-            raise GangLost(f"{self._assembly.gang}: its tasks did not meet: {'; '.join(complaints)}")
+            raise SparkFailed(f"{self._assembly.gang}: its tasks did not meet: {'; '.join(complaints)}")
         story: Story = pickle.loads(told)  # noqa: S301  our own task's
         for one in fields(Assembly):
             setattr(self._assembly, one.name, getattr(story.assembly, one.name))

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tritium.errors import GangLost, SparkFailed, Unplaceable
+from tritium.errors import SparkFailed, Unplaceable
 from tritium.spark.conf.port import port_of
 from tritium.spark.words import in_words, interrupted, jvm_ended
 from tritium.train.assembly import Assembly
@@ -188,13 +188,13 @@ class GangJob:
             raise ended
         return {row["rank"]: row["value"] for row in rows}
 
-    def _unmet(self, rows: Sequence[Row], meeting: Meeting) -> GangLost | None:
-        """Say why tasks ended without having met, if they did."""
+    def _unmet(self, rows: Sequence[Row], meeting: Meeting) -> SparkFailed | None:
+        """Say why tasks ended without having met, if they did; another attempt would not meet either."""
         if self._assembly.phase == "over":
             return None
         complaints = dict.fromkeys(row["complaint"] for row in rows if row["complaint"])
         where = ":".join(map(str, meeting.address))
-        return GangLost(
+        return SparkFailed(
             f"{self._assembly.gang}: tasks cannot reach the driver at {where} "
             f"(spark.driver.host, spark.tritium.meeting.port): {'; '.join(complaints)}"
         )
