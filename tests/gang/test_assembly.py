@@ -217,7 +217,7 @@ def test_the_launch_limit_does_not_run_while_spark_computes_the_rows() -> None:
     for now in (50.0, 100.0, 150.0):
         gang.computes(now=now)
         assert gang.tick(now=now + 59) == []
-    assert gang.tick(now=211) == [Stop()]
+    assert gang.tick(now=211) == [Stop(), AllGone()], "nobody has come, so nobody is waited for"
     assert isinstance(gang.error, TooSlow)
 
 
@@ -334,7 +334,7 @@ def test_a_task_that_arrives_after_the_end_is_sent_away() -> None:
 
     assert gang.handle(Here(task=0), now=2.0) == [Stop()]
     assert gang.handle(hello(0), now=2.0) == [Stop()]
-    gang.handle(Gone(task=0, outcome=Outcome(kind="stopped")), now=2.1)
+    assert gang.handle(Gone(task=0, outcome=Outcome(kind="stopped")), now=2.1) == [AllGone()]
     gang.handle(hello(1), now=2.2)
     assert gang.handle(Gone(task=1, outcome=Outcome(kind="stopped")), now=2.3) == [AllGone()]
 

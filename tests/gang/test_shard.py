@@ -30,7 +30,7 @@ def shard(
     path = folder / f"{rows}.arrow"
     assert spool(batches, path, limit_mib=None) == rows
     assert path.exists() == (rows > 0)
-    lent = table_from(table_bytes(fill_of(fill._table))) if fill is not None else None
+    lent = table_from(table_bytes(fill_of(fill._rows))) if fill is not None else None
     table = table_of(path) if rows else None
     return Shard(table, number=number, longest=longest or rows, fill=lent)
 
@@ -110,7 +110,7 @@ def test_what_is_lent_to_empty_shards_is_small(tmp_path: Path) -> None:
 
     assert fill_of(images).num_rows == 2
     assert fill_of(pa.table({"image": [bytes(4_000_000)] * 10})).num_rows == 1
-    assert fill_of(shard(tmp_path, 100)._table).num_rows == 64
+    assert fill_of(shard(tmp_path, 100)._rows).num_rows == 64
 
 
 def test_rows_are_in_the_order_of_the_data_however_spark_delivered_them() -> None:

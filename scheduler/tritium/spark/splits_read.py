@@ -1,4 +1,4 @@
-"""Edge in Spark's tasks: reads the row groups that are a task's, ahead of whoever takes them."""
+"""Edge in a task or a rank: reads the row groups that are its own, ahead of whoever takes them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,6 @@ def map_rows(
     schema: StructType | str,
     *,
     reading: Reading,
-    barrier: bool = False,
     profile: ResourceProfile | None = None,
 ) -> DataFrame:
     """``df.mapInArrow``, where tasks read the rows themselves if ``reading`` says so.
@@ -42,11 +41,11 @@ def map_rows(
     Spark schedules them either way: what it carries to a task that reads for itself is one row.
     """
     if isinstance(reading, BySpark):
-        return df.mapInArrow(function, schema, barrier=barrier, profile=profile)
+        return df.mapInArrow(function, schema, profile=profile)
     tasks = len(reading.tasks)
     numbers = df.sparkSession.range(0, tasks, 1, tasks)
     task = SplitTask(splits=reading, function=function)
-    return numbers.mapInArrow(task, schema, barrier=barrier, profile=profile)
+    return numbers.mapInArrow(task, schema, profile=profile)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -105,9 +105,9 @@ class Assembly:
 
     @property
     def abandoned(self) -> bool:
-        """Whether Spark still waits for a task that is lost or never came, while the gang is over."""
+        """Whether Spark is still busy with what nobody needs: a lost task, one to come, rows of one."""
         lost = any(outcome.kind == "lost" for outcome in self.outcomes.values())
-        return self.error is not None and (lost or len(self.arrived) < self.size)
+        return self.error is not None and (lost or "placing" not in self.began)
 
     @property
     def sick(self) -> Mapping[Uuid, str]:
@@ -252,10 +252,15 @@ class Assembly:
             said += self._end(self._failure(task, outcome), now)
         elif self._blamed and is_cause(self.ranks.get(task), outcome, self._blamed, self.moments):
             self._blamed, self.error = outcome, self._failure(task, outcome)
-        if self.phase != "over" and len(self.outcomes) == self.size:
-            self._enter("over", now)
-            said.append(AllGone())
-        return said
+        return said or self._over(now)
+
+    def _over(self, now: float) -> list[ToTask]:
+        """Let tasks return once every rank is gone; who has not come to an ending gang will have none."""
+        awaited = set(range(self.size)) if self.error is None else self.arrived | self.hellos.keys()
+        if not self.outcomes.keys() >= awaited:
+            return []
+        self._enter("over", now)
+        return [AllGone()]
 
     def _failure(self, task: int, outcome: Outcome) -> TritiumError:
         if outcome.kind == "refused":
@@ -291,4 +296,4 @@ class Assembly:
         first = None if isinstance(error, GangCancelled) else self._vigil.traced()
         self.error = first or error
         self._enter("ending", now)
-        return [Stop()]
+        return [Stop(), *self._over(now)]

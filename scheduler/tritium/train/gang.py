@@ -16,7 +16,6 @@ from tritium.errors import BadSpec, TritiumError
 from tritium.spark.capability import on_connect
 from tritium.spark.profile import resource_profile
 from tritium.spark.splits import BySpark, Reading
-from tritium.spark.splits_read import map_rows
 from tritium.train import checkpoints as kept
 from tritium.train.assembly import Assembly
 from tritium.train.attempts import tried
@@ -140,9 +139,9 @@ class Gang:
         """Call ``function(shard, **kwargs)`` on every rank, or ``function(**kwargs)`` without data.
 
         Instead of a function it may be the path of a script, which runs as ``python train.py *args`` would.
-        ``data`` is spread over the ranks; each gets its `Shard`. Where it is a plain scan of Parquet files,
-        tasks read whole row groups themselves (``splits=False``: Spark shuffles the rows). ``output`` is the
-        folder in which rank 0 leaves its files: they appear there when the gang has succeeded.
+        ``data`` is spread over the ranks; each gets its `Shard`. Of a plain scan of Parquet files ranks read
+        whole row groups themselves; else, and with ``splits=False``, Spark shuffles rows, which are spooled.
+        ``output`` is where rank 0 leaves its files: they appear there when the gang has succeeded.
         ``checkpoints`` is a folder, or the URL of an object store, for `tritium.checkpoint`; a gang goes on
         where that ends. ``on_report`` hears what ranks ``report()`` as it happens, ``on_line`` what they
         print (by default it goes to stderr with the rank in front), ``on_retry`` why an attempt failed that
@@ -175,7 +174,6 @@ class Gang:
                 spark=spark,
                 cancel=cancel,
                 function=pickled,
-                has_data=data is not None,
                 rows=rows,
                 reading=how,
                 output=output,
@@ -218,10 +216,9 @@ class _Work:
     cancel: Cancel
     function: bytes
     """The user's function and its keyword arguments, pickled."""
-    has_data: bool
     rows: DataFrame
-    reading: Reading
-    """How each task reads its rows: decided once, so that every attempt has the same."""
+    reading: Reading | None
+    """How its rows come, if it has data: decided once, so that every attempt has the same."""
     output: Path | None
     checkpoints: str | None
     on_report: Callable[[int, Mapping[str, Any]], None] | None
@@ -253,11 +250,10 @@ class _Work:
         asked = Asked(request=gang.request, policy=gang.policy, avoid=dict(self.avoid))
         job: Any = (ConnectJob if connected else GangJob)(self.spark, tag=owner, assembly=assembly)
         witness = Witness(BOARD, owner=owner, assembly=assembly, asked=asked)
-        computed = self.has_data and isinstance(self.reading, BySpark)
         with (
             own_output(self.output) as output,
             ears(assembly, witness, self.on_report, self.on_line) as heard,
-            job.meeting(heard, computed=computed) as meeting,
+            job.meeting(heard, computed=isinstance(self.reading, BySpark)) as meeting,
             witness,
             cancel.ending(job.cancel if connected else meeting.cancel),
         ):
@@ -268,11 +264,11 @@ class _Work:
                 asked=asked,
                 framework=gang.framework,
                 function=self.function,
-                has_data=self.has_data,
+                reading=self.reading,
                 spool_mib=gang.spool_mib,
                 silence_s=gang.silence_timeout_s,
             )
-            frame = map_rows(self.rows, task, SCHEMA, reading=self.reading, barrier=True, profile=profile)
+            frame = self.rows.mapInArrow(task, SCHEMA, barrier=True, profile=profile)
             try:
                 values = job.run(frame, meeting)
             finally:

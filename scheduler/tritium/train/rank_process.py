@@ -2,8 +2,9 @@
 
 Run by the guardian as ``python -m tritium.train.rank_process FOLDER FD...``; the descriptors are the
 socket to the task, the gang's held master socket and the locks of the rank's devices. In FOLDER:
-``contract.pkl``, ``function.pkl`` (the user's function and arguments), perhaps ``shard.arrow``; it
-leaves ``result.pkl``: ``("returned", pickle)`` or ``("raised", cause, traceback)``.
+``contract.pkl``, ``function.pkl`` (the user's function and arguments), perhaps ``shard.arrow`` (its rows) or
+``splits.pkl`` (where it reads them); it leaves ``result.pkl``: ``("returned", pickle)`` or ``("raised",
+cause, traceback)``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tritium.train import rank, rendezvous, script
 from tritium.train.blame import FAILED
 from tritium.train.contract import Contract
 from tritium.train.shard import Shard, fill_of, table_bytes, table_from, table_of
+from tritium.train.split_rows import SplitRows
 from tritium.train.stacks import answer_with_stacks
 from tritium_discovery import holds
 
@@ -79,14 +81,21 @@ def _run(folder: Path, contract: Contract, talk: rank.Wire) -> tuple[str, ...] |
 def _data(folder: Path, contract: Contract, talk: rank.Wire) -> Shard | None:
     if not contract.has_data:
         return None
-    path = folder / "shard.arrow"
+    path, splits = folder / "shard.arrow", folder / "splits.pkl"
+    if splits.exists():
+        rows: SplitRows = pickle.loads(splits.read_bytes())  # noqa: S301  our own task's
+        # No shard is empty where ranks read for themselves, and nobody lends.
+        return Shard(rows, number=contract.me.shard, longest=_longest(contract))
     table = table_of(path) if path.exists() else None
     fill = None
     if (lender := contract.lender) is not None:
         lent = table_bytes(fill_of(table)) if table is not None and lender == contract.me else b""
         fill = table_from(talk.share(lent, "reading the data", timeout_s=_FILL_LIMIT_S)[lender.rank])
-    longest = max(peer.rows for peer in contract.peers)
-    return Shard(table, number=contract.me.shard, longest=longest, fill=fill)
+    return Shard(table, number=contract.me.shard, longest=_longest(contract), fill=fill)
+
+
+def _longest(contract: Contract) -> int:
+    return max(peer.rows for peer in contract.peers)
 
 
 def _own_part(err: BaseException) -> str:

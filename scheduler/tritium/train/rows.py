@@ -16,12 +16,12 @@ __all__ = ["rows_of"]
 
 def rows_of(
     spark: SparkSession, data: DataFrame | None, ranks: int, *, splits: bool
-) -> tuple[DataFrame, Reading]:
-    """What each task begins with, and how it reads its rows."""
+) -> tuple[DataFrame, Reading | None]:
+    """What Spark gives each task, and how its rank's rows come; ``None`` without data."""
     if data is None:
-        return _one_row_each(spark, ranks), BySpark(why="there is no data")
+        return _one_row_each(spark, ranks), None
     how = dealt(reading(data), ranks) if splits else BySpark(why="splits=False")
-    return (_spread(data, ranks) if isinstance(how, BySpark) else data), how
+    return _spread(data, ranks) if isinstance(how, BySpark) else _one_row_each(spark, ranks), how
 
 
 def _spread(data: DataFrame, ranks: int) -> DataFrame:

@@ -1,4 +1,4 @@
-"""A rank's part of the data: Arrow batches mapped from disk, as numpy or as torch tensors."""
+"""A rank's part of the data: Arrow batches mapped from disk or read from files, as numpy or torch tensors."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tritium.columns import to_numpy
+from tritium.train.split_rows import SplitRows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,36 +31,43 @@ class Shard:
     never wait for a missing one.
 
     Args:
-        table: its rows; ``None`` if it has none.
+        rows: its rows; ``None`` if it has none.
         number: see the attribute.
         longest: rows of the gang's longest shard.
         fill: rows of another shard, for one that has none; see `fill_of`.
     """
 
     def __init__(
-        self, table: pa.Table | None, *, number: int, longest: int, fill: pa.Table | None = None
+        self, rows: pa.Table | SplitRows | None, *, number: int, longest: int, fill: pa.Table | None = None
     ) -> None:
         self.number = number
         """Which shard this is: Spark's partition, stable when the gang is tried again."""
         self._longest = longest
-        own = table if table is not None else fill
-        assert own is not None  # noqa: S101  a gang without any row does not start
-        self._table, self._order = _in_order(own if table is not None else own.slice(0, 0))
+        self._rows: pa.Table | SplitRows
+        if isinstance(rows, SplitRows):
+            self._rows, self._order = rows, None
+        else:
+            own = rows if rows is not None else fill
+            assert own is not None  # noqa: S101  a gang without any row does not start
+            self._rows, self._order = _in_order(own if rows is not None else own.slice(0, 0))
         self._fill = fill
         self._arrays: dict[str, np.ndarray[Any, Any]] | None = None
 
     def __len__(self) -> int:
         """Count the rows."""
-        return int(self._table.num_rows)
+        return int(self._rows.num_rows)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        """Yield the batches as Spark delivered them, which may be another order in another attempt."""
-        yield from self._table.to_batches()
+        """Yield the batches as Spark delivered them, which may be another order in another attempt.
+
+        Where this rank reads files itself it does so here: a few row groups at a time, in order.
+        """
+        yield from self._rows.to_batches()
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns, in order."""
-        return tuple(self._table.column_names)
+        return tuple(self._rows.column_names)
 
     def numpy(self) -> dict[str, np.ndarray[Any, Any]]:
         """Return every column as an array of ``len(self)`` rows, in the order of the data.
@@ -69,7 +77,7 @@ class Shard:
         Raises:
             ValueError: a column has nulls or ragged lists, which no array can hold.
         """
-        arrays = _numpy(self._table)
+        arrays = _numpy(self._rows.table() if isinstance(self._rows, SplitRows) else self._rows)
         return arrays if self._order is None else {name: array[self._order] for name, array in arrays.items()}
 
     def steps(self, batch_size: int) -> int:

@@ -1,16 +1,18 @@
 """Edge in Spark: what each task of the barrier stage does for its one rank.
 
-Spool the shard, meet the others at the driver, compute the placement, hold the devices, start the
-rank and stay until every rank of the gang is gone: Spark grants a device again the moment one task
-returns, so none returns early.
+Get the shard to where its rank finds it, meet the others at the driver, compute the placement, hold the
+devices, start the rank and stay until every rank of the gang is gone: Spark grants a device again the
+moment one task returns, so none returns early.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import socket
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import AuthenticationError
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from tritium.assign.types import Member
 from tritium.spark.inventory import TaskView, ask_to_drain, task_view
+from tritium.spark.splits import BySpark, Reading
 from tritium.train import cpus
 from tritium.train.contract import Attempt, base_environment, common_environment, contract_of
 from tritium.train.frameworks import FRAMEWORKS
@@ -27,7 +30,9 @@ from tritium.train.link import Link
 from tritium.train.messages import Again, AllGone, Gathered, Go, Gone, Hello, Here, Outcome, Refusal, Reserved
 from tritium.train.placing import Asked, Placed, place
 from tritium.train.printed import log_folder
-from tritium.train.spool import SpoolFull, spool
+from tritium.train.split_rows import SplitRows
+from tritium.train.spool import SpoolFull
+from tritium.train.spooling import Spooling
 from tritium.train.supervise import Supervisor
 from tritium.train.wire import dial, listen
 from tritium_discovery import DeviceHeld, DiscoveryError, Uuid, holds
@@ -54,7 +59,8 @@ class RankTask:
     framework: str
     function: bytes
     """The user's function and its keyword arguments, pickled."""
-    has_data: bool
+    reading: Reading | None
+    """How each task's rows come; ``None`` for a gang without data."""
     spool_mib: int | None
     silence_s: float
     """Limit for silence on both ends of the connection to the driver."""
@@ -122,11 +128,23 @@ class _Seat:
             return -1, None, f"{socket.gethostname()}: {str(err) or type(err).__name__}"
         # It says its word from here on: a guardian may wait for a fork server that still imports.
         link = Link(wire, task=self.number, silence_s=self.task.silence_s)
-        with contextlib.closing(link) as driver, self._listener() as listener:
-            supervisor = Supervisor(silence_s=self.task.silence_s, logs=log_folder())
+        with contextlib.closing(link) as driver, contextlib.ExitStack() as stack:
             try:
-                rows = spool(batches, supervisor.folder / "shard.arrow", limit_mib=self.task.spool_mib)
-                settled = self._settle(driver, listener, rows)
+                listener = stack.enter_context(self._listener())
+                supervisor = Supervisor(silence_s=self.task.silence_s, logs=log_folder())
+            except OSError as err:  # no port on that address, no room or right to write: so it is next time
+                refused = Outcome(kind="refused", cause=f"{socket.gethostname()}: {err}")
+                self._leave(driver, refused)
+                return -1, None, None
+            return self._take_part(driver, listener, supervisor, batches)
+
+    def _take_part(
+        self, driver: Link, listener: socket.socket, supervisor: Supervisor, batches: Iterator[pa.RecordBatch]
+    ) -> tuple[int, bytes | None, None]:
+        with contextlib.ExitStack() as stack:
+            try:
+                rows = self._rows(batches, supervisor.folder, stack, driver)
+                settled = Outcome(kind="stopped") if rows is None else self._settle(driver, listener, rows)
             except (DiscoveryError, SpoolFull) as err:
                 settled = Outcome(kind="refused", cause=str(err))
             except BaseException:
@@ -136,12 +154,26 @@ class _Seat:
                 supervisor.abandon()
                 self._leave(driver, settled)
                 return -1, None, None
-            member = self._start(supervisor, settled, listener)
-            outcome, value = supervisor.attend(driver, driver.send, task=self.number)
-            if outcome.failed:
-                outcome = replace(outcome, sick=self._sick(member.devices))
-            self._leave(driver, outcome)
+        member = self._start(supervisor, settled, listener)
+        outcome, value = supervisor.attend(driver, driver.send, task=self.number)
+        if outcome.failed:
+            outcome = replace(outcome, sick=self._sick(member.devices))
+        self._leave(driver, outcome)
         return member.rank, value, None
+
+    def _rows(
+        self, batches: Iterator[pa.RecordBatch], folder: Path, stack: contextlib.ExitStack, driver: Link
+    ) -> int | None:
+        """Leave the rank its rows, or where they are; returns their number, ``None`` if the gang ends."""
+        if isinstance(self.task.reading, BySpark):
+            spooling = Spooling(batches, folder / "shard.arrow", limit_mib=self.task.spool_mib)
+            return stack.enter_context(contextlib.closing(spooling)).rows(unless=driver.fileno())
+        deque(batches, maxlen=0)  # one row, without which Spark would not use this worker again
+        if self.task.reading is None:
+            return 0
+        rows = SplitRows(pieces=self.task.reading.tasks[self.number], columns=self.task.reading.columns)
+        (folder / "splits.pkl").write_bytes(pickle.dumps(rows))
+        return rows.num_rows
 
     def _settle(self, driver: Link, listener: socket.socket, rows: int) -> _Settled | Outcome:
         """Meet, place and hold until everybody has what it needs, or the gang is called off."""
@@ -169,7 +201,7 @@ class _Seat:
         return Hello(
             task=self.number,
             view=task_view(self.addresses, environ=os.environ),
-            rows=rows if self.task.has_data else None,
+            rows=rows if self.task.reading is not None else None,
             address=(self.host, listener.getsockname()[1]),
             cpus=cpus.usable(),
         )
@@ -202,7 +234,7 @@ class _Seat:
             attempt=self.task.attempt,
             devices=placed.devices,
             tasks=placed.tasks,
-            rows=[hello.rows or 0 for hello in hellos] if self.task.has_data else None,
+            rows=[hello.rows or 0 for hello in hellos] if self.task.reading is not None else None,
             addresses=[hello.address for hello in hellos],
             cpus=by_task[self.number].cpus,
         )
