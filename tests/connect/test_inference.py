@@ -27,6 +27,7 @@ pytestmark = [
 
 CLIENT = Path(__file__).with_name("client.py")
 STREAM = Path(__file__).with_name("stream_client.py")
+SWAP = Path(__file__).with_name("swap_client.py")
 SCRIPT = str(Path(sys.executable).with_name("gpu-discover"))
 LIMIT_S = 900.0
 
@@ -113,3 +114,19 @@ def test_a_stream_from_kafka_goes_through_a_model_into_tables(
     kind, sentence = found["failed"]
     assert kind == "ModelFailed"
     assert "predict failed: ValueError: no such number" in sentence
+
+
+def test_a_stream_to_kafka_takes_a_new_version_and_rolls_one_back_that_fails_its_check(
+    server: ConnectServer, tmp_path: Path
+) -> None:
+    with broker(tmp_path / "kafka") as kafka:
+        kafka.create("swap", "swap-out")
+        arguments = (kafka.servers, "swap", str(tmp_path))
+        with Application(SWAP, *arguments, environment=server.environment()) as application:
+            found = application.says("found", limit_s=LIMIT_S)
+            headers = [headers["tritium-id"] for _, _, headers in kafka.messages("swap-out")]
+
+    assert found["added"] == [[n, 100.0 if n < 5 else 200.0] for n in range(15)]
+    assert found["rejected"] == ["version v3 of the model was rejected: its check returned False"]
+    assert found["pointer"] == "v2\n"
+    assert len(set(headers)) == 15

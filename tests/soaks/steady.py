@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import sys
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
+import psutil
 from confluent_kafka import Consumer, Producer
 from pyspark import cloudpickle
 
@@ -23,7 +26,7 @@ import tritium
 from rigs.jars import KAFKA, for_spark
 from rigs.kafka import broker
 from rigs.processes import eventually
-from tritium.streams import Bytes, Kafka, KafkaSource
+from tritium.streams import Bytes, Kafka, KafkaSource, Stream
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 _ELEMENTS = 64
@@ -71,10 +74,47 @@ class Answers(threading.Thread):
         self._consumer.close()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """What there was at one time; memory in MiB, resident."""
+
+    behind: int
+    python: int
+    java: int
+    shm: int
+
+    @classmethod
+    def now(cls, behind: int) -> Sample:
+        """Look at the processes of the application and at /dev/shm."""
+        mib = {True: 0, False: 0}
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                mib[process.name() == "java"] += process.memory_info().rss >> 20
+        shm = psutil.disk_usage("/dev/shm").used >> 20
+        return cls(behind=behind, python=mib[False], java=mib[True], shm=shm)
+
+
+def watched(answers: Answers, stream: Stream, servers: str, *, seconds: float, rate: int) -> Any:
+    """Send for so long, look now and then, and wait for the last answers; return what was sent and seen."""
+    sent: list[int] = []
+    samples: list[Sample] = []
+    sender = threading.Thread(target=lambda: sent.append(send(servers, seconds, rate)))
+    began = time.monotonic()
+    sender.start()
+    while sender.is_alive():
+        sender.join(_SAMPLE_S)
+        due = int(min(time.monotonic() - began, seconds) * rate)
+        samples.append(Sample.now(due - len(answers.delays)))
+        print(len(answers.delays), samples[-1], stream.progress(), file=sys.stderr, flush=True)
+    late = time.monotonic() + _LATE_S
+    while len(answers.delays) < sent[0] and time.monotonic() < late:
+        time.sleep(0.1)
+    return sent[0], samples
+
+
 def main(seconds: float, rate: int) -> str:
     """Run it, and return Markdown."""
     spark = tritium.session("two-t4", workers=1, cores=2, conf={"spark.jars": for_spark(KAFKA)})
-    behind: list[int] = []
     with tempfile.TemporaryDirectory() as folder, broker(Path(folder) / "kafka") as kafka:
         kafka.create("in", "out")
         answers = Answers(kafka.servers)
@@ -87,30 +127,34 @@ def main(seconds: float, rate: int) -> str:
             decode=Bytes(dtype="float32", shape=(_ELEMENTS,)),
             every_s=0.5,
         )
-        sent: list[int] = []
-        sender = threading.Thread(target=lambda: sent.append(send(kafka.servers, seconds, rate)))
         with stream:
             first = send(kafka.servers, 1, 10)
             eventually(lambda: len(answers.delays) == first, limit_s=_START_LIMIT_S)
+            start_s = max(answers.delays)
             answers.delays.clear()
-            began = time.monotonic()
-            sender.start()
-            while sender.is_alive():
-                sender.join(_SAMPLE_S)
-                behind.append(int(min(time.monotonic() - began, seconds) * rate) - len(answers.delays))
-                print(len(answers.delays), stream.progress(), file=sys.stderr, flush=True)
-            late = time.monotonic() + _LATE_S
-            while len(answers.delays) < sent[0] and time.monotonic() < late:
-                time.sleep(0.1)
+            sent, samples = watched(answers, stream, kafka.servers, seconds=seconds, rate=rate)
         answers.over.set()
         answers.join()
     spark.stop()
-    cuts = statistics.quantiles(answers.delays, n=100)
+    words = said(sent, start_s=start_s, delays=answers.delays, samples=samples)
+    return f"{seconds:.0f} s at {rate} messages/s: {words}"
+
+
+def said(sent: int, *, start_s: float, delays: list[float], samples: list[Sample]) -> str:
+    """Put it into words."""
+    cuts = statistics.quantiles(delays, n=100)
+    behind = [sample.behind for sample in samples]
+    settled = samples[len(samples) // 10]
+    memory = ", ".join(
+        f"{name} {getattr(settled, name)} and {getattr(samples[-1], name)}"
+        for name in ("python", "java", "shm")
+    )
     return (
-        f"{seconds:.0f} s at {rate} messages/s of {_ELEMENTS} float32: {sent[0]} sent, "
-        f"{len(answers.delays)} answered; from message to answer {cuts[49]:.2f} s median, "
-        f"{cuts[94]:.2f} s p95, {max(answers.delays):.2f} s at most; "
-        f"messages not answered yet, sampled: {statistics.median(behind):.0f} median, {max(behind)} at most"
+        f"{sent} messages of {_ELEMENTS} float32 sent, {len(delays)} answered; "
+        f"from message to answer {cuts[49]:.2f} s median, {cuts[94]:.2f} s p95, {max(delays):.2f} s at most, "
+        f"and {start_s:.2f} s for the very first, while the stream started; messages not answered yet, "
+        f"sampled: {statistics.median(behind):.0f} median, {max(behind)} at most; "
+        f"MiB after a tenth of the time and at the end: {memory}"
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
+from pyspark.errors import PySparkException
 
 from tritium.errors import SparkFailed
 from tritium.streams.start import started
 
-_SLOW = RuntimeError(
+_SLOW = PySparkException(
     "(org.apache.spark.SparkException) Python worker failed to connect back.\n\nJVM stacktrace:\n"
     "Caused by: java.net.SocketTimeoutException: "
     "Timed out while waiting for the Python worker to connect back"
@@ -48,11 +49,11 @@ def test_three_times_too_slow_is_one_sentence_with_cause_and_remedy() -> None:
     assert "host is too busy, or its Python (PYSPARK_PYTHON there) does not start" in str(caught.value)
 
 
-def test_any_other_failure_is_not_tried_again() -> None:
-    other = RuntimeError("(org.apache.spark.SparkException) Python worker exited unexpectedly (crashed)")
+def test_any_other_failure_is_not_tried_again_and_is_a_sentence_too() -> None:
+    other = PySparkException("(org.apache.spark.SparkException) Python worker exited unexpectedly (crashed)")
     starts = Starts(other, _QUERY)
 
-    with pytest.raises(RuntimeError, match="crashed"):
+    with pytest.raises(SparkFailed, match=r"the start of the stream failed: .* \(crashed\)"):
         started(starts)
 
     assert starts.left == [_QUERY]

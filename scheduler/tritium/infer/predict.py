@@ -14,6 +14,7 @@ from tritium.infer.buckets import Padding
 from tritium.infer.extend import ERROR
 from tritium.infer.forms import FORMS, Form
 from tritium.infer.identity import digest
+from tritium.infer.kinds import KINDS, mistyped
 from tritium.infer.task import InferenceTask
 from tritium.spark.profile import feeder_profile
 from tritium.spark.scan import reading
@@ -108,6 +109,13 @@ def predict(
     from pyspark.cloudpickle import dumps
     from pyspark.sql.types import StructField, StructType
 
+    if wrong := mistyped(
+        KINDS,
+        df=df, model=model, input=input, output=output, keep=keep, pad=pad, buckets=buckets, ahead=ahead,
+        batch_size=batch_size, gpu=gpu, preprocess=preprocess, min_memory_mib=min_memory_mib, wait_s=wait_s,
+        keep_s=keep_s, model_path=model_path, report=report,
+    ):  # fmt: skip
+        raise BadSpec("predict", wrong)
     errors = StructField(error, StructType.fromDDL(ERROR))
     failed = (
         error in df.columns and df.schema[error].dataType.simpleString() == errors.dataType.simpleString()

@@ -21,6 +21,7 @@ import numpy as np
 from tritium.assign.types import Request
 from tritium.errors import BadSpec
 from tritium.infer.identity import digest
+from tritium.infer.kinds import KINDS, mistyped
 from tritium.infer.task import InferenceTask
 
 if TYPE_CHECKING:
@@ -71,6 +72,16 @@ def predict_udf(
     from pyspark.sql.pandas.types import to_arrow_type
     from pyspark.sql.types import StructType
 
+    if wrong := mistyped(
+        KINDS,
+        make_predict_fn=make_predict_fn,
+        batch_size=batch_size,
+        gpu=gpu,
+        ahead=ahead,
+        wait_s=wait_s,
+        keep_s=keep_s,
+    ):
+        raise BadSpec("predict_udf", wrong)
     declared = _declared(return_type, batch_size=batch_size, ahead=ahead, gpu=gpu)
     fields = declared.fields if isinstance(declared, StructType) else None
     output = (

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tritium.errors import BadSpec, TooSlow, VerifyFailed
 from tritium.infer import failures, predict
+from tritium.infer.kinds import KINDS, Kinds, mistyped, number, or_none
+from tritium.spark.words import in_words
 from tritium.streams.decode import ERROR, decoded, inputs
 from tritium.streams.ends import Bytes, Decode, KafkaSource, Sink
 from tritium.streams.load import Tensors, checked
@@ -28,6 +30,21 @@ __all__ = ["Stream", "stream"]
 
 _LOOK_S = 1.0
 _POLL_S = 0.1
+_SINKS = "Kafka, Delta or Parquet"
+_KINDS: Kinds = {
+    "model": KINDS["model"],
+    "source": (
+        "KafkaSource or a streaming DataFrame",
+        lambda value: isinstance(value, KafkaSource) or hasattr(value, "isStreaming"),
+    ),
+    "sink": (_SINKS, lambda value: isinstance(value, Sink)),
+    "dead_letters": (_SINKS, or_none(lambda value: isinstance(value, Sink))),
+    "checkpoint": ("a pathlib.Path", lambda value: isinstance(value, Path)),
+    "decode": ("Json or Bytes", or_none(lambda value: isinstance(value, Decode))),
+    "versions": ("Versions", or_none(lambda value: isinstance(value, Versions))),
+    "check": ("a function of a path", or_none(callable)),
+    "every_s": ("a number of seconds, or None", or_none(number)),
+}
 
 
 def stream(
@@ -68,8 +85,13 @@ def stream(
     Raises:
         BadSpec: an argument is wrong.
         VerifyFailed: the version that the pointer names was rejected, and none served before.
-        SparkFailed: the Connect server's Python did not come up.
+        SparkFailed: Spark would not start it, e.g. has no connector for the sink.
     """
+    if wrong := mistyped(
+        _KINDS, source=source, model=model, sink=sink, checkpoint=checkpoint, decode=decode,
+        dead_letters=dead_letters, versions=versions, check=check, every_s=every_s,
+    ):  # fmt: skip
+        raise BadSpec("stream", wrong)
     if taken := {"error", *(["model_path"] if versions is not None else [])} & options.keys():
         raise BadSpec("stream", [f"{name}: a stream sets it itself" for name in sorted(taken)])
     tensors = isinstance(decode, Bytes) and decode.dtype is not None
@@ -147,13 +169,18 @@ class Stream:
 
         Raises:
             TooSlow: it still runs after ``limit_s``.
-            TritiumError: what failed in it.
+            TritiumError: what failed in it, in a sentence.
         """
+        from pyspark.errors import PySparkException
+
         give_up_at = None if limit_s is None else time.monotonic() + limit_s
-        with failures():
-            while not _ended(self._query):
-                if give_up_at is not None and time.monotonic() > give_up_at:
-                    raise TooSlow(f"the stream has not ended within {limit_s} s")
+        try:
+            with failures():
+                while not _ended(self._query):
+                    if give_up_at is not None and time.monotonic() > give_up_at:
+                        raise TooSlow(f"the stream has not ended within {limit_s} s")
+        except PySparkException as err:
+            raise in_words(err, what="the stream") from err
 
     def stop(self) -> None:
         """Stop it; a micro-batch at work is given up, and done again by whoever starts the stream again."""

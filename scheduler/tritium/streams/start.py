@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tritium.errors import SparkFailed
+from tritium.spark.words import in_words
 
 if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
@@ -24,13 +25,15 @@ def started(start: Callable[[], StreamingQuery], *, tries: int = _TRIES) -> Stre
     (``SparkConnectPlanner.handleWriteStreamOperationStart``): where that fails nothing has begun.
 
     Raises:
-        SparkFailed: the process was too slow each time.
+        SparkFailed: the process was too slow each time, or Spark would not start the query.
     """
+    from pyspark.errors import PySparkException
+
     try:
         return start()
-    except Exception as err:
+    except PySparkException as err:
         if not unheard(str(err)):
-            raise
+            raise in_words(err, what="the start of the stream") from err
         if tries == 1:
             raise SparkFailed(_sentence()) from err
     return started(start, tries=tries - 1)
