@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
+from pyspark.sql.types import FloatType
 
 import tritium
 from tritium.errors import BadSpec
@@ -49,6 +51,18 @@ def test_predict_udf_names_all_of_them() -> None:
 
     with pytest.raises(BadSpec, match=r"batch_size: expected an integer, got '64'\n.*gpu: .*, got None"):
         tritium.predict_udf(cast("Any", len), return_type="float", **wrong)
+
+
+def test_a_model_that_holds_a_lock_is_refused() -> None:
+    lock = threading.Lock()
+
+    with pytest.raises(BadSpec) as caught:
+        tritium.predict_udf(cast("Any", lambda: lock), return_type=FloatType(), batch_size=64)
+
+    assert str(caught.value) == (
+        "predict_udf: make_predict_fn: it uses what cannot be sent to executors: "
+        "cannot pickle '_thread.lock' object"
+    )
 
 
 @pytest.mark.parametrize(

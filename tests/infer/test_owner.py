@@ -186,10 +186,13 @@ def test_the_users_failures_come_to_the_task(one_gpu: Executor) -> None:
 
     with pytest.raises(Failure) as loading:
         one_gpu.predicted(cannot_load, numbers(1), keep_s=0)
+    with pytest.raises(Failure) as returning:
+        one_gpu.predicted(lambda _: None, numbers(1), keep_s=0)
     with pytest.raises(Failure) as predicting:
         one_gpu.predicted(load, numbers(1))
 
     assert loading.value.cause == "load failed: ValueError: no weights"
+    assert returning.value.cause == "load failed: TypeError: it returned None, no function"
     assert predicting.value.cause == "predict failed: KeyError: 'nothing'"
     assert 'rows["nothing"]' in predicting.value.trace
     assert "tritium/infer" not in predicting.value.trace
@@ -199,7 +202,7 @@ def test_an_owner_without_tasks_leaves_after_its_time(one_gpu: Executor, tmp_pat
     one_gpu.predicted(Counted(tmp_path), numbers(1), keep_s=0.2)
 
     eventually(lambda: not one_gpu.owners())
-    assert not holds.held(state)
+    eventually(lambda: not holds.held(state))
 
 
 def test_an_owner_that_is_asked_to_leave_does_and_the_rest_goes_to_another(

@@ -91,7 +91,7 @@ def test_a_failure_names_the_users_line_and_not_ours() -> None:
     [
         (lambda batch: batch["x"][1:], "ValueError: y: 1 rows for a batch of 2"),
         (lambda batch: {"z": batch["x"]}, "ValueError: it has the columns z; declared are y"),
-        (lambda _: None, "TypeError: len() of unsized object"),
+        (lambda _: None, "ValueError: y: None is no column of 2 rows"),
     ],
     ids=["length", "name", "none"],
 )
@@ -103,6 +103,16 @@ def test_an_answer_of_the_wrong_form_is_the_programs_mistake_and_no_rows(
         model(predict, quarantine=quarantine).answer(rows(1, 2), 2)
 
     assert caught.value.cause == f"predict returned what does not fit: {cause}"
+
+
+def test_a_model_that_would_end_its_process_fails_instead() -> None:
+    def leaves(_: Any) -> Any:
+        raise SystemExit(3)
+
+    with pytest.raises(Failure) as caught:
+        model(leaves, quarantine=True).answer(rows(1, 2), 2)
+
+    assert caught.value.cause == "predict failed: SystemExit: 3"
 
 
 def test_a_model_that_works_no_more_on_what_it_could_is_broken() -> None:

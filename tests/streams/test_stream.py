@@ -18,7 +18,7 @@ from rigs.jars import DELTA, DELTA_CONF, KAFKA, for_spark
 from rigs.kafka import Broker, broker
 from rigs.processes import eventually
 from streams.messages import END_LIMIT_S, drain, forget_commit, numbers
-from tritium.errors import BadSpec, ModelFailed, TooSlow
+from tritium.errors import BadSpec, ModelFailed, SparkFailed, TooSlow
 from tritium.streams import Bytes, Delta, Json, Kafka, KafkaSource, Parquet, Sink
 from tritium.streams.progress import behind
 
@@ -193,8 +193,22 @@ def test_a_failing_model_ends_the_stream_with_one_sentence(kafka: Broker, tmp_pa
         )
 
 
+def test_a_sink_that_cannot_be_written_is_one_sentence(spark: SparkSession, tmp_path: Path) -> None:
+    rows = spark.readStream.format("rate").load()
+    (tmp_path / "file").touch()
+
+    with pytest.raises(SparkFailed, match=r"the start of the stream failed: .*Parent path is not") as caught:
+        drain(rows, Parquet(path=str(tmp_path / "file")), tmp_path / "c", model=lambda _: len)
+
+    assert "\n" not in str(caught.value)
+
+
 WRONG: Mapping[str, tuple[Callable[[SparkSession], Any], dict[str, Any]]] = {
     "source: it is no streaming DataFrame; use predict for a batch": (lambda spark: spark.range(3), {}),
+    "source: it has no column value to decode; there are n": (
+        lambda spark: spark.readStream.format("rate").load().selectExpr("value as n"),
+        {"decode": Json(schema="m long")},
+    ),
     "sink: rows for Kafka must come from Kafka, with their key and headers": (
         lambda spark: spark.readStream.format("rate").load(),
         {"model": lambda _: lambda batch: batch["value"], "sink": Kafka(servers="x", topic="y")},

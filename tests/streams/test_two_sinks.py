@@ -15,7 +15,7 @@ from rigs.cluster import local
 from rigs.jars import DELTA, DELTA_CONF, KAFKA, for_spark
 from rigs.kafka import Broker, broker
 from streams.messages import drain, forget_commit, numbers
-from tritium.errors import BadSpec, ModelFailed
+from tritium.errors import BadSpec, ModelFailed, SparkFailed
 from tritium.streams import Delta, Json, Kafka, KafkaSource, Parquet, Sink
 
 pytestmark = [pytest.mark.kafka, pytest.mark.delta, pytest.mark.timeout(900)]
@@ -156,8 +156,9 @@ def test_a_row_is_in_one_of_two_sinks_though_its_model_thinks_again_between_them
         )
 
     bad.write_text("a file where the other table should be")
-    with pytest.raises(Exception, match="bad"):
+    with pytest.raises(SparkFailed, match=r"the stream failed: .*bad") as caught:
         run()
+    assert "\n" not in str(caught.value)
     bad.unlink()
     run()
 

@@ -74,4 +74,6 @@ def mistyped(kinds: Kinds, /, **given: object) -> list[str]:
 def _shown(value: object) -> str:
     if value is None or isinstance(value, str | int | float):
         return repr(value)
-    return f"a {type(value).__qualname__}"
+    kind = type(value)
+    package = "" if kind.__module__ == "builtins" else f"{kind.__module__.partition('.')[0]}."
+    return f"a {package}{kind.__qualname__}"

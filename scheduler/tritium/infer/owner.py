@@ -114,7 +114,10 @@ class _Owner:
             devices = self._order.devices
             device = devices if len(devices) > 1 else (devices[0] if devices else None)
             order = self._order
-            model = Model(load(device, *arguments), order.output, order.quarantine, order.form)
+            predict = load(device, *arguments)
+            if not callable(predict):
+                raise TypeError(f"it returned {repr(predict)[:40]}, no function")  # noqa: TRY301  the user's
+            model = Model(predict, order.output, order.quarantine, order.form)
         except BaseException as err:  # noqa: BLE001  the user's code may raise anything, also SystemExit
             self._ready(("failed", Failure.of("load failed", err)))
             return 1

@@ -15,6 +15,7 @@ from tritium.infer.extend import ERROR
 from tritium.infer.forms import FORMS, Form
 from tritium.infer.identity import digest
 from tritium.infer.kinds import KINDS, mistyped
+from tritium.infer.packing import packed
 from tritium.infer.task import InferenceTask
 from tritium.spark.profile import feeder_profile
 from tritium.spark.scan import reading
@@ -106,7 +107,6 @@ def predict(
         BadSpec: an argument is wrong; all wrong ones are named. What goes wrong in tasks shows when the
             result is used: inside a block of `failures` it is one clear error.
     """
-    from pyspark.cloudpickle import dumps
     from pyspark.sql.types import StructField, StructType
 
     if wrong := mistyped(
@@ -134,7 +134,8 @@ def predict(
         raise BadSpec("predict", problems)
     if report is not None:
         report.mkdir(parents=True, exist_ok=True)
-    load = dumps((model, (model_path,) if isinstance(model_path, Path) else ()))
+    arguments = (model_path,) if isinstance(model_path, Path) else ()
+    load = packed((model, arguments), call="predict", argument="model")
     typed = tuple((field.name, _arrow_type(df, field.dataType)) for field in new.fields)
     request = None
     if gpu:

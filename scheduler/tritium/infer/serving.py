@@ -75,7 +75,10 @@ class Model:
         )
 
     def _called(self, columns: Any, rows: int) -> Mapping[str, Any]:
-        answer = self.predict(self._formed(columns))
+        try:
+            answer = self.predict(self._formed(columns))
+        except SystemExit as err:
+            raise Failure.of("predict failed", err) from err
         try:
             found = _by_name(answer, self.output, rows)
             return {name: np.array(made) if self._room.holds(made) else made for name, made in found.items()}
@@ -107,6 +110,8 @@ def _by_name(answer: Any, output: Sequence[str], rows: int) -> Mapping[str, Any]
         raise ValueError(f"it has the columns {there}; declared are {', '.join(output)}")
     found = {name: plain(by_name[name]) for name in output}
     for name, values in found.items():
+        if isinstance(values, np.ndarray) and not values.ndim:
+            raise ValueError(f"{name}: {repr(by_name[name])[:40]} is no column of {rows} rows")
         if len(values) != rows:
             raise ValueError(f"{name}: {len(values)} rows for a batch of {rows}")
     return found

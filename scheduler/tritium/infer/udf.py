@@ -22,6 +22,7 @@ from tritium.assign.types import Request
 from tritium.errors import BadSpec
 from tritium.infer.identity import digest
 from tritium.infer.kinds import KINDS, mistyped
+from tritium.infer.packing import packed
 from tritium.infer.task import InferenceTask
 
 if TYPE_CHECKING:
@@ -68,7 +69,6 @@ def predict_udf(
         from pyspark.sql.pandas.functions import ArrowUDFType, arrow_udf
     except ImportError as err:
         raise BadSpec("predict_udf", ["it needs Spark 4.1 or newer; tritium.predict does not"]) from err
-    from pyspark.cloudpickle import dumps
     from pyspark.sql.pandas.types import to_arrow_type
     from pyspark.sql.types import StructType
 
@@ -91,7 +91,8 @@ def predict_udf(
     )
     shapes = input_tensor_shapes
     by_position = dict(shapes if isinstance(shapes, Mapping) else enumerate(shapes or ()))
-    load = dumps((_Positional(make_predict_fn, by_position, tuple(name for name, _ in output)), ()))
+    model = _Positional(make_predict_fn, by_position, tuple(name for name, _ in output))
+    load = packed((model, ()), call="predict_udf", argument="make_predict_fn")
     request = Request(members=1, devices_each=gpu, kind="replicas") if gpu else None
     task = _Expression(
         load=load, model=digest(load, request, keep_s), output=output, is_struct=fields is not None,

@@ -13,6 +13,8 @@ _CANCELLED = re.compile(
 )
 _NO_TRITIUM = re.compile(r"No module named '(?:tritium|tritium_discovery)\b")
 _JAVA = re.compile(r"^(?:: |Caused by: )?((?:[a-z]\w*\.)+[A-Z]\w*(?:Exception|Error)\b.*)", re.MULTILINE)
+_OF_JAVA = "py4j.protocol.Py4JJavaError"
+"""What Python makes of Java's exception, which stands below it."""
 _PYTHON = re.compile(r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt|Exit)\b.*", re.MULTILINE)
 
 
@@ -27,6 +29,9 @@ def in_words(err: Exception, *, what: str) -> TritiumError:
     SparkFailed('it failed: ValueError: cancelled by a peer')
     >>> in_words(RuntimeError("An error\n: a.XError: aborted\n\tat y\nCaused by: b.IOError: died"), what="it")
     SparkFailed('it failed: b.IOError: died')
+    >>> py4j = "Traceback:\n  at x\npy4j.protocol.Py4JJavaError: o1.save.\n: a.XError: aborted\n\tat y\n"
+    >>> in_words(RuntimeError(py4j), what="it")
+    SparkFailed('it failed: a.XError: aborted')
     >>> in_words(ConnectionRefusedError(111, "Connection refused"), what="the job")
     SparkFailed("the job failed: Spark's JVM has ended")
 
@@ -46,7 +51,8 @@ def in_words(err: Exception, *, what: str) -> TritiumError:
         )
     if "Traceback" in text:
         thrown = _PYTHON.findall(text.partition("Traceback")[2])
-        return SparkFailed(f"{what} failed: {thrown[-1] if thrown else 'a Python worker raised'}")
+        if not (thrown and thrown[-1].startswith(_OF_JAVA)):
+            return SparkFailed(f"{what} failed: {thrown[-1] if thrown else 'a Python worker raised'}")
     if _CANCELLED.search(text):
         return GangCancelled(f"{what} was cancelled")
     if thrown := _JAVA.findall(text):

@@ -33,12 +33,15 @@ def decoded(rows: DataFrame, decode: Decode | None) -> DataFrame:
     """Add what is in ``value`` as columns, and `ERROR`.
 
     Raises:
-        BadSpec: the schema is none, or names a column that the rows have already.
+        BadSpec: there is no ``value``, or the schema is none or names a column that the rows have already.
     """
     from pyspark.sql import functions as sql
 
     if ERROR in rows.columns or ERROR in inputs(decode, []):
         raise BadSpec("stream", [f"source: a column is named {ERROR}, as that for what is wrong with a row"])
+    if decode is not None and "value" not in rows.columns:
+        there = ", ".join(rows.columns)
+        raise BadSpec("stream", [f"source: it has no column value to decode; there are {there}"])
     match decode:
         case Json():
             return _from_json(rows, _fields(decode))

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from tritium.errors import BadSpec, TooSlow, VerifyFailed
+from tritium.errors import BadSpec, TooSlow, TritiumError, VerifyFailed
 from tritium.infer import failures, predict
 from tritium.infer.kinds import KINDS, Kinds, mistyped, number, or_none
 from tritium.spark.words import in_words
@@ -171,16 +171,10 @@ class Stream:
             TooSlow: it still runs after ``limit_s``.
             TritiumError: what failed in it, in a sentence.
         """
-        from pyspark.errors import PySparkException
-
         give_up_at = None if limit_s is None else time.monotonic() + limit_s
-        try:
-            with failures():
-                while not _ended(self._query):
-                    if give_up_at is not None and time.monotonic() > give_up_at:
-                        raise TooSlow(f"the stream has not ended within {limit_s} s")
-        except PySparkException as err:
-            raise in_words(err, what="the stream") from err
+        while not _ended(self._query):
+            if give_up_at is not None and time.monotonic() > give_up_at:
+                raise TooSlow(f"the stream has not ended within {limit_s} s")
 
     def stop(self) -> None:
         """Stop it; a micro-batch at work is given up, and done again by whoever starts the stream again."""
@@ -190,8 +184,15 @@ class Stream:
 
 
 def _ended(query: StreamingQuery) -> bool:
-    """Wait a little; raises what failed in it."""
-    return bool(query.awaitTermination(_POLL_S))  # type: ignore[arg-type]  # it takes fractions of a second
+    """Wait a little; raises what failed in it, in a sentence."""
+    try:
+        with failures():
+            # Its stubs do not know that it takes fractions of a second.
+            return bool(query.awaitTermination(_POLL_S))  # type: ignore[arg-type]
+    except TritiumError:
+        raise
+    except Exception as err:
+        raise in_words(err, what="the stream") from err
 
 
 class _Watch(threading.Thread):

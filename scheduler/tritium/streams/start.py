@@ -27,11 +27,9 @@ def started(start: Callable[[], StreamingQuery], *, tries: int = _TRIES) -> Stre
     Raises:
         SparkFailed: the process was too slow each time, or Spark would not start the query.
     """
-    from pyspark.errors import PySparkException
-
     try:
         return start()
-    except PySparkException as err:
+    except Exception as err:
         if not unheard(str(err)):
             raise in_words(err, what="the start of the stream") from err
         if tries == 1:
