@@ -89,6 +89,8 @@ class Inventory:
 
     host: HostId
     hostname: str
+    rack: str = ""
+    """The rack or zone that the host stands in, e.g. ``rack-12``; empty where nobody says."""
     origin: Origin
     machine: str | None = None
     """The emulated machine's name, e.g. ``dgx-a100``; ``None`` on real hardware."""

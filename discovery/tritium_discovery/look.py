@@ -46,14 +46,15 @@ def discover(settings: Settings) -> Inventory:
             a driver that hangs, a machine file that is wrong.
         Undecidable: integers in CUDA_VISIBLE_DEVICES that only the CUDA driver understands here.
     """
-    return published(look(settings))
+    return published(look(settings), rack=settings.rack)
 
 
-def published(found: Discovery) -> Inventory:
-    """The public view of what was found."""
+def published(found: Discovery, *, rack: str = "") -> Inventory:
+    """The public view of what was found on a host that stands in a rack, if anybody says."""
     from tritium_discovery.publish import inventory_of  # only here: Spark's script does without
 
-    return inventory_of(found.observation, found.devices, boot_id=boot_id(), hostname=os.uname().nodename)
+    hostname = os.uname().nodename
+    return inventory_of(found.observation, found.devices, boot_id=boot_id(), hostname=hostname, rack=rack)
 
 
 def look(settings: Settings) -> Discovery:

@@ -13,13 +13,16 @@ from tritium_discovery.topology import links
 __all__ = ["inventory_of"]
 
 
-def inventory_of(observation: Observation, seen: Sequence[Seen], *, boot_id: str, hostname: str) -> Inventory:
+def inventory_of(
+    observation: Observation, seen: Sequence[Seen], *, boot_id: str, hostname: str, rack: str = ""
+) -> Inventory:
     """What was seen, as all other components know it."""
     devices = tuple(Device(**device._asdict()) for device in seen)
     locality = zlib.crc32(f"{boot_id} {generation(observation)}".encode())
     return Inventory(
         host=HostId(f"{hostname}/{locality:08x}"),
         hostname=hostname,
+        rack=rack,
         origin=observation.origin,
         machine=observation.machine,
         devices=devices,

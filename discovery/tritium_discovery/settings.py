@@ -22,6 +22,7 @@ VARIABLES = (
     "TRITIUM_GPU_AMOUNT",
     "TRITIUM_TIMEOUT_S",
     "TRITIUM_DIR",
+    "TRITIUM_RACK",
     "TRITIUM_PRODUCT",
     "TRITIUM_MIN_MEMORY_MIB",
     "TRITIUM_MIN_FREE_MIB",
@@ -65,6 +66,8 @@ class Settings(NamedTuple):
     """Seconds until a silent driver or a taken lock is an error (TRITIUM_TIMEOUT_S)."""
     directory: Path | None = None
     """Where claims and holds live; ``None``: the host's or the user's (TRITIUM_DIR)."""
+    rack: str = ""
+    """The rack or zone that this host stands in, e.g. ``rack-12``; empty: nobody says (TRITIUM_RACK)."""
     visible: str | None = None
     """CUDA_VISIBLE_DEVICES as it stands; ``None`` when unset: unset and empty are opposites."""
     device_order: str = ""
@@ -110,6 +113,7 @@ class Settings(NamedTuple):
             amount=read.get("TRITIUM_GPU_AMOUNT", _count, None),
             timeout_s=read.get("TRITIUM_TIMEOUT_S", _seconds, 10.0),
             directory=read.get("TRITIUM_DIR", _absolute, None),
+            rack=read.get("TRITIUM_RACK", str, ""),
             visible=environ.get("CUDA_VISIBLE_DEVICES"),
             device_order=environ.get("CUDA_DEVICE_ORDER", ""),
             product=read.get("TRITIUM_PRODUCT", str, None),

@@ -107,7 +107,9 @@ def plan(*, file: Path, machine: str | None, output: str) -> None:
 
 @_tritium.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False)
-@click.option("--request", metavar="YAML", help="What is asked, e.g. '{members: 4, near: nvlink}'.")
+@click.option(
+    "--request", metavar="YAML", help="What is asked, e.g. '{members: 4, near: nvlink}', or a list."
+)
 @_MACHINE
 @_OUTPUT
 def explain(*, file: Path | None, request: str | None, machine: str | None, output: str) -> int:
@@ -117,9 +119,9 @@ def explain(*, file: Path | None, request: str | None, machine: str | None, outp
     --request may ask something else. Without FILE it is asked of this machine.
     """
     _needs("spark")
-    from tritium.pipeline.answers import answers, emulated, exit_code, request_of
+    from tritium.pipeline.answers import answers, emulated, exit_code, requests_of
 
-    told = answers(file, None if request is None else request_of(request), machine=machine)
+    told = answers(file, () if request is None else requests_of(request), machine=machine)
     if name := emulated(file, machine=machine):
         click.echo(f"the devices are emulated: machine {name}", err=True)
     if output == "json":

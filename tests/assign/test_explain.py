@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from assign.clusters import cluster, host
-from tritium.assign import Constraints, Request, Share, assign, drain_for
-from tritium.assign.explain import Question, answer, explain
+from tritium.assign import Constraints, Index, Request, Share, assign, drain_for
+from tritium.assign.explain import Question, answer, answer_all, explain
+from tritium.assign.reasons import lacks
 from tritium.assign.wire import from_json, to_json
 from tritium_discovery.device import Uuid
 
@@ -71,6 +72,29 @@ def test_an_answer_says_what_was_asked() -> None:
         f"  {asked}, room for 0 (a 0)",
         "  a executor: a-0, a-1: not a MIG instance, MIG profile 1g.5gb needed",
     ]
+
+
+def test_several_requests_are_answered_beside_each_other() -> None:
+    question = Question(snapshot=cluster(host("a", 1)), request=Request(members=9), policy="spread")
+    requests = {"low": Request(members=1), "high": Request(members=1, priority=1)}
+
+    told = answer_all(question, requests)
+
+    assert [(name, each.as_data()["answer"]) for name, each in told.items()] == [
+        ("low", "not now"),
+        ("high", "fits"),
+    ]
+    assert {name: each.question.request for name, each in told.items()} == requests
+    assert {each.question.policy for each in told.values()} == {"spread"}
+
+
+def test_what_speaks_against_each_device_is_told_by_device() -> None:
+    index = Index.of(cluster(host("a", 2, held={"a-1": "gang 1"}), host("b", 1, memory_mib=1_000)))
+
+    assert lacks(index, Request(members=1, min_memory_mib=2_000)) == {
+        "a-1": "held by gang 1",
+        "b-0": "1000 MiB, 2000 needed",
+    }
 
 
 def test_an_answer_is_data_too_and_says_who_could_give_way() -> None:

@@ -64,6 +64,14 @@ def test_an_order_that_places_more_is_found() -> None:
     assert placed(snapshot, picky=picky, wide=Request(members=3)) == ["picky", "wide"]
 
 
+def test_an_order_that_places_more_counts_also_if_it_is_the_last_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tritium.assign.queue.ORDERS", 2)
+
+    test_an_order_that_places_more_is_found()
+
+
 def test_more_of_the_higher_priority_counts_before_more_in_all() -> None:
     requests = {"big": Request(members=2, priority=1), "x": Request(members=1), "y": Request(members=1)}
 

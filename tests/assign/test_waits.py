@@ -154,6 +154,23 @@ def test_what_is_free_when_holdings_are_given_back_is_what_it_is_in_that_snapsho
     assert [quick.buckets[at] for at in quick.bucket_of] == [slow.buckets[at] for at in slow.bucket_of]
 
 
+@LAW
+@given(snapshot=snapshots(seated=True, isolated=False), data=st.data())
+def test_where_pools_list_the_same_devices_they_are_dealt_anew(
+    snapshot: Snapshot, data: st.DataObject
+) -> None:
+    index = Index.of(snapshot)
+    everybody = _by_closeness(index)
+    back = data.draw(st.lists(st.sampled_from(everybody), unique=True)) if everybody else []
+
+    later = _Later(index, Request(members=1), everybody).without(back)
+
+    again = Index.of(_without(snapshot, {Uuid(held.device) for held in back}))
+    assert [later.buckets[at] for at in later.bucket_of] == [again.buckets[at] for at in again.bucket_of]
+    if any(entry.shared for entry in index.entries):
+        assert later == again
+
+
 def test_a_device_of_two_holders_is_free_when_both_have_given_it_back() -> None:
     twice = host("a", 2, shares=(share("a-0", owner="m1"), share("a-0", owner="m2"), share("a-1")))
     index = Index.of(cluster(twice))
@@ -164,11 +181,27 @@ def test_a_device_of_two_holders_is_free_when_both_have_given_it_back() -> None:
     assert fits(later.without([first, second]), Request(members=1), POLICIES["packed"])
 
 
+def test_a_holding_of_a_device_that_nobody_lists_frees_none() -> None:
+    one = host("a", 1, held={"a-0": "gang 1", "ghost": "gang 2"})
+    index = Index.of(cluster(one))
+    mine, ghost = everybody = _by_closeness(index)
+    later = _Later(index, Request(members=1), everybody)
+
+    assert not fits(later.without([ghost]), Request(members=1), POLICIES["packed"])
+    assert fits(later.without([mine]), Request(members=1), POLICIES["packed"])
+
+
 @given(least=st.integers(0, 30), first=st.integers(0, 60), most=st.integers(0, 60))
 def test_the_first_that_is_enough_is_found_wherever_it_is(least: int, first: int, most: int) -> None:
     least, first, most = sorted((least, first, most))
+    asked = []
 
-    assert _first(lambda count: count >= first, least, most) == first
+    def enough(count: int) -> bool:
+        asked.append(count)
+        return count >= first
+
+    assert _first(enough, least, most) == first
+    assert max(asked) <= min(most, max(least, 2 * first))
 
 
 def _without(snapshot: Snapshot, given_back: set[Uuid] | None) -> Snapshot:

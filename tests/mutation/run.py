@@ -28,6 +28,7 @@ OPTIONS = ("-qq", "-s", "--timeout=120", "-p", "no:cacheprovider", "-p", "no:cov
 _UNKNOWN = "no node has a negative number, and what stands for none is only compared"
 _BUDGET = "how long a slow search goes on, not what it finds"
 _NODE = "tuple((-1 if device.numa_node is None else device.numa_node, device.cpus) for device in devices),"
+_NEEDLESS = "who turns out not to be needed is left out"
 _EXACT = "an exact number has no use for a step"
 EQUIVALENT: dict[str, str] = {
     "deal: weights = [1, *(0 for _ in weights[1:])]: 1  ->  2": "it is the only one with a weight",
@@ -50,6 +51,8 @@ EQUIVALENT: dict[str, str] = {
     "subset: taken, price = [first], 0: 0  ->  1": "all sets begin with it",
     "ring: while paths and steps < _STEPS:: steps < _STEPS  ->  steps <= _STEPS": _BUDGET,
     "ring: steps += 1: 1  ->  2": _BUDGET,
+    "waits: return 0: 0  ->  1": _NEEDLESS,
+    "waits: return max(0, request.members * request.devices_each - free): 0  ->  1": _NEEDLESS,
     "layout: Quota(part & usable, 1, seats * each): 1  ->  2": _EXACT,
 }
 """Mutants that change nothing one could see, by module, line and change, and why that is so."""

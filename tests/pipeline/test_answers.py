@@ -74,6 +74,24 @@ def test_another_request_may_be_asked_of_a_saved_snapshot(capsys: Capture, tmp_p
     assert answer["reasons"][1]["short"] == pytest.approx(2 / 3)
 
 
+def test_several_requests_are_placed_beside_each_other_the_most_important_first(
+    capsys: Capture, tmp_path: Path
+) -> None:
+    file = saved(tmp_path, TWO)
+
+    code, out, _ = explained(capsys, file, "--request", "[{members: 1}, {members: 1, priority: 1}]")
+
+    assert code == 45
+    assert [line for line in out.splitlines() if not line.startswith(" ")] == [
+        "request 1: 1 member with 1 device",
+        "not now",
+        "",
+        "request 2: 1 member with 1 device",
+        "fits: 1 member",
+    ]
+    assert "  waits for node-7-0 on node-7, held by request 2" in out
+
+
 def test_whoever_reads_an_answer_about_emulated_devices_is_told(capsys: Capture, tmp_path: Path) -> None:
     said = "the devices are emulated: machine two-t4\n"
 

@@ -51,6 +51,15 @@ def test_executors_that_see_other_devices_are_other_hosts() -> None:
     assert [host.id for host in snapshot.hosts] == ["a", "b"]
 
 
+def test_a_host_stands_in_the_rack_that_its_executors_are_told() -> None:
+    told = discover(Settings.from_env({"TRITIUM_MACHINE": "dgx-a100", "TRITIUM_RACK": "rack-12"}))
+
+    (host,) = snapshot_of([replace(view("driver", UUIDS), inventory=told)]).hosts
+
+    assert host.rack == "rack-12"
+    assert snapshot_of([view("driver", UUIDS)]).hosts[0].rack == ""
+
+
 def test_views_taken_at_different_moments_agree_on_the_least() -> None:
     early = view("driver", UUIDS[:3], held={UUIDS[0]: holder("task 1")})
     late = view("driver", UUIDS[1:4], held={UUIDS[1]: holder("task 2")})

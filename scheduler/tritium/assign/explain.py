@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tritium.assign.decide import assign
+from tritium.assign.queue import assign_all
 from tritium.assign.reasons import asked, counted
 from tritium.assign.types import (
     Assigned,
@@ -21,7 +22,7 @@ from tritium.assign.types import (
 from tritium.assign.waits import drain_for
 from tritium.assign.wire import to_json
 
-__all__ = ["Explanation", "Question", "answer", "explain"]
+__all__ = ["Explanation", "Question", "answer", "answer_all", "explain"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,15 @@ def answer(question: Question) -> Explanation:
     fits = isinstance(decision, Assigned)
     drain = None if fits else drain_for(question.snapshot, question.request, question.policy)
     return Explanation(question=question, decision=decision, drain=drain)
+
+
+def answer_all(question: Question, requests: Mapping[str, Request]) -> dict[str, Explanation]:
+    """Ask several requests of the question's snapshot at once: none gets what a more important one needs."""
+    decisions = assign_all(question.snapshot, requests, question.policy)
+    return {
+        name: Explanation(question=replace(question, request=request), decision=decisions[name], drain=None)
+        for name, request in requests.items()
+    }
 
 
 def explain(decision: Decision, drain: Drain | None = None, *, most: int = 20) -> list[str]:

@@ -109,8 +109,9 @@ def _fewest(
 def _first(enough: Callable[[int], bool], least: int, most: int) -> int:
     """Return the first number from ``least`` on that is enough, as ``most`` is; the small are tried first."""
     low = high = least
-    while high < most and not enough(high):
-        low, high = high + 1, min(most, 2 * high + 1)
+    while not enough(high):
+        low = high + 1
+        high = min(most, 2 * low)
     return bisect_left(range(high), True, lo=low, key=enough)
 
 

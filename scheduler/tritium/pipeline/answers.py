@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import yaml
 
 from tritium.assign import POLICIES, Assigned, BadRequest, Request, Unassignable
-from tritium.assign.explain import Explanation, Question, answer
+from tritium.assign.explain import Explanation, Question, answer, answer_all
 from tritium.assign.wire import Malformed, from_json
 from tritium.errors import BadSpec, Occupied, Unplaceable
 from tritium.pipeline.load import load
@@ -20,31 +20,35 @@ from tritium.pipeline.look import survey
 from tritium.pipeline.plan import POLICY, alone
 from tritium.pipeline.start import MACHINE, environment, planned
 
-__all__ = ["answers", "emulated", "exit_code", "request_of"]
+__all__ = ["answers", "emulated", "exit_code", "requests_of"]
 
 T = TypeVar("T")
 
 
 def answers(
-    file: Path | None, request: Request | None = None, *, machine: str | None
+    file: Path | None, requests: Sequence[Request] = (), *, machine: str | None
 ) -> Mapping[str, Explanation]:
-    """Return the answer to each stage of a pipeline; elsewhere there is one question, ``request``.
+    """Return the answer to each stage of a pipeline, elsewhere to each of the ``requests``.
+
+    Several requests are placed beside each other, those of a higher priority first.
 
     Raises:
         BadSpec, CodeMissing: the file is wrong, or it is not clear what is asked.
         DiscoveryError: the devices of this machine, or of the one that is emulated, cannot be read.
     """
     if file is not None and file.suffix != ".json":
-        questions = _of_stages(file, request, machine)
-    elif file is not None:
-        saved = _saved(file)
-        questions = {"request": saved if request is None else replace(saved, request=request)}
-    elif request is not None:
+        questions = _of_stages(file, requests, machine)
+        return {name: answer(question) for name, question in questions.items()}
+    if file is not None:
+        question = _saved(file)
+    elif requests:
         snapshot = alone(survey(environment(os.environ, machine)))
-        questions = {"request": Question(snapshot=snapshot, request=request, policy=POLICY)}
+        question = Question(snapshot=snapshot, request=requests[0], policy=POLICY)
     else:
         raise BadSpec("explain", ["name a file, or say with --request what is asked of this machine"])
-    return {name: answer(question) for name, question in questions.items()}
+    if len(requests) > 1:
+        return answer_all(question, {f"request {n}": request for n, request in enumerate(requests, 1)})
+    return {"request": answer(replace(question, request=requests[0]) if requests else question)}
 
 
 def emulated(file: Path | None, *, machine: str | None) -> str | None:
@@ -62,20 +66,21 @@ def exit_code(told: Iterable[Explanation]) -> int:
     return 0 if all(isinstance(decision, Assigned) for decision in decisions) else Occupied.exit_code
 
 
-def request_of(text: str) -> Request:
-    """Return the request that is written in YAML or JSON, e.g. ``{members: 4, near: nvlink}``.
+def requests_of(text: str) -> tuple[Request, ...]:
+    """Return the request that is written in YAML or JSON, e.g. ``{members: 4, near: nvlink}``, or a list.
 
     Raises:
         BadSpec: it is none.
     """
     try:
-        return _typed(Request, yaml.safe_load(text), "--request")
+        data = yaml.safe_load(text)
     except yaml.YAMLError as err:
         raise BadSpec("--request", [f"{text!r} is no YAML"]) from err
+    return tuple(_typed(Request, one, "--request") for one in (data if isinstance(data, list) else [data]))
 
 
-def _of_stages(file: Path, request: Request | None, machine: str | None) -> dict[str, Question]:
-    if request is not None:
+def _of_stages(file: Path, requests: Sequence[Request], machine: str | None) -> dict[str, Question]:
+    if requests:
         raise BadSpec(str(file), ["its stages say what they ask for: leave out --request, or the file"])
     return {
         stage.stage: Question(snapshot=stage.snapshot, request=stage.request, policy=POLICY)

@@ -151,7 +151,9 @@ def alone(survey: Survey) -> Snapshot:
     """Return this machine as one Worker has it: all devices, and who holds which."""
     inventory = survey.inventory
     pool = Pool(name="executor 0", devices=inventory.devices, held=survey.taken)
-    return Snapshot(hosts=(Host(id=inventory.host, pools=(pool,), links=inventory.links),))
+    return Snapshot(
+        hosts=(Host(id=inventory.host, pools=(pool,), links=inventory.links, rack=inventory.rack),)
+    )
 
 
 def _shared(survey: Survey, workers: int, *, members: int) -> Snapshot:
@@ -167,7 +169,7 @@ def _shared(survey: Survey, workers: int, *, members: int) -> Snapshot:
         for number in range(workers)
     )
     inventory = survey.inventory
-    return Snapshot(hosts=(Host(id=inventory.host, pools=pools, links=inventory.links),))
+    return Snapshot(hosts=(Host(id=inventory.host, pools=pools, links=inventory.links, rack=inventory.rack),))
 
 
 def _usable(survey: Survey) -> tuple[Device, ...]:

@@ -125,6 +125,7 @@ def _host(host: HostId, views: Sequence[TaskView], priority: int) -> Host:
         id=host,
         pools=tuple(_merged(name, tuple(inside), priority) for name, inside in pools),
         links=views[0].inventory.links,
+        rack=views[0].inventory.rack,
     )
 
 
