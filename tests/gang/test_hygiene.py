@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,6 +38,7 @@ def see(spark: SparkSession, *, leave: str | None) -> list[tuple[str | None, str
 
     def task(batches: Any) -> Any:
         import os
+        import time
 
         import pyarrow as pa
         from pyspark import BarrierTaskContext
@@ -46,6 +48,7 @@ def see(spark: SparkSession, *, leave: str | None) -> list[tuple[str | None, str
         found = os.environ.get("CUDA_VISIBLE_DEVICES")
         if leave is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = leave.format(address=address)
+            time.sleep(1.0 - int(address) / 8)
         yield pa.RecordBatch.from_pydict({"found": pa.array([found], pa.string()), "granted": [address]})
 
     schema = "found string, granted string"
@@ -97,14 +100,82 @@ def test_after_a_stage_on_the_cpu_our_ranks_see_their_own_devices() -> None:
     assert sorted(ours.values[0].split(",")) == sorted(rank.devices[0].uuid for rank in ours.ranks)
 
 
-def test_a_barrier_task_that_trusts_a_reused_worker_uses_anothers_device(spark: SparkSession) -> None:
-    try:
-        see(spark, leave="left by {address}")
+def pinned(spark: SparkSession) -> list[tuple[str | None, str]]:
+    """What tasks find after stages whose tasks each pinned the device that Spark had granted them.
+
+    Workers are used again in the order in which they came free, and whoever has a higher address ends first:
+    most often the first stage is enough for one to find another's.
+    """
+    found: list[tuple[str | None, str]] = []
+    tries = 0
+    while all(left == granted for left, granted in found) and (tries := tries + 1) <= 10:
+        see(spark, leave="{address}")
         found = see(spark, leave=None)
+        assert all(left is not None for left, _ in found), "workers were used again"
+    return found
+
+
+def test_after_a_stage_that_pins_its_devices_a_plain_task_uses_anothers_and_ours_its_own(
+    spark: SparkSession,
+) -> None:
+    def task(batches: Any) -> Any:
+        import os
+
+        import pyarrow as pa
+        from pyspark import BarrierTaskContext
+
+        list(batches)
+        found = os.environ["CUDA_VISIBLE_DEVICES"]
+        with tritium.devices() as (device,):
+            BarrierTaskContext.get().barrier()
+            visible = os.environ["CUDA_VISIBLE_DEVICES"]
+        yield pa.RecordBatch.from_pydict(
+            {
+                "found": [found],
+                "used": [device.uuid],
+                "visible": [visible],
+                "left": [os.environ["CUDA_VISIBLE_DEVICES"]],
+            }
+        )
+
+    schema = "found string, used string, visible string, left string"
+    try:
+        peer = pinned(spark)
+        rows = spark.range(0, 4, 1, 4).mapInArrow(task, schema, barrier=True).collect()
     finally:
         clean(spark)
 
-    assert all(left is not None for left, _ in found), "workers were used again"
+    assert any(left != granted for left, granted in peer), (
+        "the peer is mended: this is no difference any more"
+    )
+    assert len({row.used for row in rows}) == 4, "in the same workers each has a device of its own"
+    assert [row.visible for row in rows] == [row.used for row in rows]
+    assert [row.left for row in rows] == [row.found for row in rows], "and nothing else is left behind"
+
+
+def note(*, folder: str) -> str:
+    import os
+    from pathlib import Path
+
+    seen = os.environ["CUDA_VISIBLE_DEVICES"]
+    Path(folder, os.environ["RANK"]).write_text(seen)
+    return seen
+
+
+def test_after_a_stage_that_pins_one_device_the_peers_ranks_share_it_and_ours_have_their_own(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    see(spark, leave="0")
+    try:
+        TorchDistributor(num_processes=2, local_mode=False, use_gpu=True).run(note, folder=str(tmp_path))
+        ours = tritium.Gang(ranks=2).run(visible)
+    finally:
+        clean(spark)
+
+    peers = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert peers == {"0": "0", "1": "0"}, "the peer is mended: this is no difference any more"
+    assert len({rank.devices[0].uuid for rank in ours.ranks}) == 2
+    assert sorted(ours.values[0].split(",")) == sorted(rank.devices[0].uuid for rank in ours.ranks)
 
 
 def test_our_block_leaves_nothing_behind_in_a_reused_worker(spark: SparkSession) -> None:
