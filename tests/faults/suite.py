@@ -16,7 +16,7 @@ import psutil
 
 from faults.kinds import LAUNCH, SIGNALS, Fault
 from faults.published import stale
-from rigs.application import Application, Family, guardians
+from rigs.application import Application, Family, guardians, meeting
 from rigs.processes import eventually, survivors
 from tritium_discovery import Uuid, holds
 
@@ -214,12 +214,13 @@ class Suite:
     def _processes(self, who: str, rank: int) -> list[psutil.Process]:
         assert self._application is not None
         family = self._families[rank]
+        workers = meeting(family.workers, self._application.process.pid)
         if who in ("rank", "machine"):
             own = [self._ranks[rank]]
-            return own if who == "rank" else [*family.workers, family.guardian, *own]
+            return own if who == "rank" else [*workers, family.guardian, *own]
         return {
             "guardian": [family.guardian],
-            "worker": family.workers,
+            "worker": workers,
             "daemon": [family.daemon],
             "fork server": family.fork_servers,
             "executor": [family.executor],

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,7 +18,7 @@ import psutil
 
 from rigs.processes import survivors
 
-__all__ = ["Application", "Family", "guardians"]
+__all__ = ["Application", "Family", "guardians", "meeting"]
 
 _START_LIMIT_S = 120.0
 _END_LIMIT_S = 10.0
@@ -111,6 +111,16 @@ def guardians(application: Application) -> list[psutil.Process]:
             or (_runs(process, "guardian") and not _runs(_parent(process), "guardian"))
         ]
     return []
+
+
+def meeting(workers: Iterable[psutil.Process], driver: int) -> list[psutil.Process]:
+    """Leave out the workers that are idle: others have a connection to where the driver listens."""
+    listens = {one.laddr.port for one in psutil.Process(driver).net_connections() if one.status == "LISTEN"}
+    return [
+        worker
+        for worker in workers
+        if any(one.status == "ESTABLISHED" and one.raddr.port in listens for one in worker.net_connections())
+    ]
 
 
 def _parent(process: psutil.Process) -> psutil.Process | None:
