@@ -89,7 +89,7 @@ def test_several_requests_are_answered_beside_each_other() -> None:
 
 
 def test_what_speaks_against_each_device_is_told_by_device() -> None:
-    index = Index.of(cluster(host("a", 2, held={"a-1": "gang 1"}), host("b", 1, memory_mib=1_000)))
+    index = Index.of(cluster(host("a", 3, held={"a-1": "gang 1"}), host("b", 1, memory_mib=1_000)))
 
     assert lacks(index, Request(members=1, min_memory_mib=2_000)) == {
         "a-1": "held by gang 1",

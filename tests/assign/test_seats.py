@@ -151,3 +151,14 @@ def test_each_executor_that_lacks_devices_is_named_with_its_own_numbers() -> Non
     assert [str(reason) for reason in decision.reasons if reason.rule == "seats"] == [
         "a 2: Spark started 2 tasks here: 3 members with 1 device each, 1 usable device"
     ]
+
+
+def test_only_pools_with_tasks_can_have_too_few_devices_for_them() -> None:
+    few, none = pool("executor 0", [device("a-0")], seats=2), pool("executor 1", [])
+
+    decision = assign(cluster(host("a", pools=[few, none])), Request(members=2))
+
+    assert isinstance(decision, Unassignable)
+    assert [str(reason) for reason in decision.reasons if reason.rule == "seats"] == [
+        "a executor 0: Spark started 2 tasks here: 2 members with 1 device each, 1 usable device"
+    ]

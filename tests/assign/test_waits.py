@@ -150,6 +150,7 @@ def test_what_is_free_when_holdings_are_given_back_is_what_it_is_in_that_snapsho
     quick = _Later(index, Request(members=1), everybody).without(back)
 
     slow = _Later(index, Request(members=1, kind="replicas", share_mib=1), everybody).without(back)
+    assert not any(entry.shared for entry in index.entries)
     assert slow == Index.of(_without(snapshot, {Uuid(held.device) for held in back}))
     assert [quick.buckets[at] for at in quick.bucket_of] == [slow.buckets[at] for at in slow.bucket_of]
 
