@@ -24,7 +24,7 @@ import numpy as np
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Array", "to_arrow", "to_numpy", "to_padded"]
+__all__ = ["Array", "to_arrow", "to_numpy", "to_padded", "usual_shape"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -131,6 +131,24 @@ def _length(column: pa.Array, name: str) -> int:
         found = f"{shortest} to {longest} elements"
         raise ValueError(f"{name}: its lists have {found}; an array needs equal lengths")
     return longest
+
+
+def usual_shape(column: pa.Array) -> tuple[int, ...]:
+    """Return the shape that most rows of a column have, whatever the others are; of numbers ``()``.
+
+    >>> import pyarrow as pa
+    >>> usual_shape(pa.array([[1], [1, 2], None, [3, 4]])), usual_shape(pa.array([[[1]], [[2]], [[3], [4]]]))
+    ((2,), (1, 1))
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+        return ()
+    lengths = pc.list_value_length(column)
+    usual = next((found["mode"] for found in pc.mode(lengths).to_pylist()), 0)
+    return usual, *usual_shape(column.filter(pc.equal(lengths, usual)).flatten())
 
 
 def to_arrow(values: Any, kind: pa.DataType, *, name: str = "the column") -> pa.Array:

@@ -43,7 +43,7 @@ def test_exactly_the_guilty_rows_are_found_and_all_others_stay_in_order(rows: in
     parts, bad = in_parts(rows, failing(*poison), sizes=Sizes(), trust=trust)
 
     assert [one.row for one in bad] == sorted(poison)
-    assert [row for part in parts for row in part.value] == rows_left(rows, bad)
+    assert [row for part in parts for row in part.value] == list(rows_left(rows, bad))
     assert all(
         one == Bad(row=one.row, step="predict", kind="ValueError", message=f"row {one.row}") for one in bad
     )
@@ -68,6 +68,44 @@ def test_what_fitted_is_remembered() -> None:
     in_parts(60, holding(30, calls), sizes=sizes, trust=None)
 
     assert calls == [(0, 25), (25, 50), (50, 60)]
+
+
+def test_a_row_that_never_fits_does_not_make_later_batches_small() -> None:
+    sizes, trust, calls = Sizes(), Trust(), list[tuple[int, int]]()
+    trust.succeeded()
+
+    def attempt(begin: int, end: int) -> None:
+        if begin <= 100 < end:
+            raise MemoryError("a huge image")
+
+    _, bad = in_parts(256, attempt, sizes=sizes, trust=trust)
+    in_parts(256, holding(256, calls), sizes=sizes, trust=trust)
+
+    assert [(one.row, one.kind) for one in bad] == [(100, "MemoryError")]
+    assert calls == [(0, 256)]
+
+
+def test_memory_that_was_short_for_a_time_is_used_again() -> None:
+    sizes, calls = Sizes(), list[tuple[int, int]]()
+    in_parts(100, holding(30, []), sizes=sizes, trust=None)
+
+    for _ in range(200):
+        in_parts(100, holding(100, calls), sizes=sizes, trust=None)
+
+    assert calls[:4] == [(0, 25), (25, 50), (50, 75), (75, 100)]
+    assert calls[-1] == (0, 100)
+    assert sizes.most == 100, "it grows no further than batches are large"
+
+
+def test_memory_that_stays_short_is_seldom_tried_again() -> None:
+    sizes, calls = Sizes(), list[tuple[int, int]]()
+    in_parts(100, holding(30, []), sizes=sizes, trust=None)
+
+    for _ in range(200):
+        in_parts(100, holding(30, calls), sizes=sizes, trust=None)
+
+    assert len(calls) <= 4 * 200 + 3
+    assert sizes.most == 25
 
 
 def test_one_row_that_does_not_fit_is_an_error() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tritium.infer.buckets import Padding
 from tritium.infer.extend import Extend
 from tritium.infer.failure import Failure
 from tritium.infer.feeder import Answered, Fed
@@ -39,7 +40,35 @@ def test_a_list_of_another_length_is_put_aside() -> None:
     found = fed({"x": [[1, 2], [3, 4], [5], [6, 7]]})
 
     assert found.columns["x"].tolist() == [[1, 2], [3, 4], [6, 7]]
-    assert [bad.message for bad in found.bad] == ["x: rows of shape (1,); those before have (2,)"]
+    assert [bad.message for bad in found.bad] == ["x: rows of shape (1,); most of the first batch have (2,)"]
+
+
+def test_a_first_row_that_is_bad_costs_no_others() -> None:
+    rows = pa.array([[1.0] * 3, *[[1.0] * 8] * 99], pa.list_(pa.float32()))
+    whole = pa.RecordBatch.from_pydict({"x": rows})
+
+    found = Prepare(columns=("x",), preprocess=None, quarantine=True).feed([whole[:50], whole[50:]])
+
+    assert [(one.rows, [bad.row for bad in one.bad]) for one in found] == [(49, [0]), (50, [])]
+
+
+def test_of_padded_lists_only_what_is_inside_must_have_one_shape() -> None:
+    padding = Padding(fill={"x": 0}, buckets=())
+
+    found = fed({"x": [[[1]], [[1, 2]], [[1, 2], [3, 4]]]}, padding=padding)
+
+    assert found.columns["x"].tolist() == [[[1, 2], [0, 0]], [[1, 2], [3, 4]]]
+    assert [bad.row for bad in found.bad] == [0]
+
+
+def test_a_first_batch_of_nulls_decides_no_shape() -> None:
+    batches = [
+        pa.RecordBatch.from_pydict({"x": pa.array(rows, pa.list_(pa.int8()))}) for rows in ([None], [[1, 2]])
+    ]
+
+    found = Prepare(columns=("x",), preprocess=None, quarantine=True).feed(batches)
+
+    assert [one.rows for one in found] == [0, 1]
 
 
 def test_without_quarantine_such_rows_are_a_failure() -> None:

@@ -13,6 +13,8 @@ __all__ = ["Bad", "Part", "Sizes", "Trust", "in_parts", "out_of_memory", "placed
 _T = TypeVar("_T")
 _HOPELESS = 32
 """So many rows alone must fail, and none ever succeed, until the function is to blame and not the rows."""
+_PATIENCE = 64
+"""So many batches that had to be cut must go well until parts of twice the size are tried again."""
 _MEMORY_ERRORS = frozenset({"OutOfMemoryError", "ResourceExhaustedError"})
 
 
@@ -55,6 +57,16 @@ class Sizes:
     def __init__(self) -> None:
         self.most: int | None = None
         """The largest number of rows worth trying; ``None`` while nothing was too much."""
+        self._before: int | None = None
+        self._cut = False
+        self._went_well = 0
+
+    def start(self, rows: int) -> None:
+        """Begin with a batch; after some that were cut and went well, parts of twice the size are tried."""
+        self._went_well += self._cut
+        if self.most is not None and self._went_well >= _PATIENCE:
+            self.most, self._went_well = 2 * self.most, 0
+        self._before, self._cut = self.most, self.most is not None and rows > self.most
 
     def cut(self, begin: int, end: int) -> Iterator[tuple[int, int]]:
         """Cut a range of rows into ranges that should fit."""
@@ -63,9 +75,11 @@ class Sizes:
             yield at, min(at + step, end)
 
     def too_many(self, rows: int) -> bool:
-        """Remember that so many rows did not fit; returns whether fewer can be tried."""
-        if rows > 1:
-            self.most = rows // 2
+        """Remember that so many rows did not fit; returns whether fewer can be tried.
+
+        One row that does not fit is to blame itself: it says nothing of others.
+        """
+        self.most, self._cut = rows // 2 or self._before, False
         return rows > 1
 
 
@@ -133,6 +147,7 @@ def in_parts(
     """
     parts: list[Part[_T]] = []
     bad: list[Bad] = []
+    sizes.start(rows)
     todo = list(sizes.cut(0, rows))[::-1]
     while todo:
         begin, end = todo.pop()
@@ -179,12 +194,14 @@ def _probe(trust: Trust, begin: int, end: int, attempt: Callable[[int, int], Any
             return
 
 
-def rows_left(rows: int, bad: Sequence[Bad]) -> list[int]:
+def rows_left(rows: int, bad: Sequence[Bad]) -> Sequence[int]:
     """Return the rows that no step failed on.
 
     >>> rows_left(3, [Bad(row=1, step="predict", kind="ValueError", message="")])
     [0, 2]
     """
+    if not bad:
+        return range(rows)
     lost = {one.row for one in bad}
     return [row for row in range(rows) if row not in lost]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tritium.columns import to_numpy, to_padded
+from tritium.columns import to_numpy, to_padded, usual_shape
 from tritium.infer.batches import joined
 from tritium.infer.buckets import Padding
 from tritium.infer.failure import Failure
@@ -42,7 +42,7 @@ class Prepare:
         self._sizes = Sizes()
         self._trusts = {step: Trust() for step in _BLAME} if quarantine else {}
         self._shapes: dict[str, tuple[int, ...]] = {}
-        self.wait_s = self.decode_s = self.preprocess_s = 0.0
+        self.decode_s = self.preprocess_s = 0.0
 
     def feed(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Fed]:
         """Make batches ready, one after the other.
@@ -50,14 +50,7 @@ class Prepare:
         Raises:
             Failure: rows do not fit the model's arrays, or the user's function failed.
         """
-        waiting = iter(batches)
-        while True:
-            began = time.monotonic()
-            batch = next(waiting, None)
-            self.wait_s += time.monotonic() - began
-            if batch is None:
-                return
-            yield self._fed(batch)
+        return map(self._fed, batches)
 
     def _fed(self, whole: pa.RecordBatch) -> Fed:
         began = time.monotonic()
@@ -65,6 +58,7 @@ class Prepare:
         left = rows_left(whole.num_rows, bad)
         batch = whole.take(np.array(left, int)) if bad else whole
         widths = self._padding.widths(batch) if self._padding is not None else {}
+        self._settle(batch)
 
         def decode(begin: int, end: int) -> Any:
             return self._decoded(batch.slice(begin, end - begin), widths)
@@ -98,6 +92,16 @@ class Prepare:
             raise Failure.of(_BLAME[step], err) from err
         return _joined(parts), bad
 
+    def _settle(self, batch: pa.RecordBatch) -> None:
+        """Decide what shape rows have, where one row of another may fail: the one that most have."""
+        if not self._trusts or self._form == "arrow":
+            return
+        for name in self._input or batch.schema.names:
+            column = batch.column(name)
+            if name not in self._shapes and column.null_count < len(column):
+                padded = self._padding is not None and name in self._padding.fill
+                self._shapes[name] = usual_shape(column.flatten() if padded else column)
+
     def _decoded(self, batch: pa.RecordBatch, widths: Mapping[str, int]) -> Any:
         names = self._input or batch.schema.names
         if self._form == "arrow":
@@ -111,11 +115,10 @@ class Prepare:
             else:
                 columns[name] = to_numpy(batch.column(name), name=name)
         for name, array in columns.items():
-            # Rows of one batch become one array, so that those of another shape than the first are wrong.
             shape = array.shape[2 if name in widths else 1 :]
-            expected = self._shapes.setdefault(name, shape) if self._trusts else shape
+            expected = self._shapes.get(name, shape)
             if shape != expected:
-                raise ValueError(f"{name}: rows of shape {shape}; those before have {expected}")
+                raise ValueError(f"{name}: rows of shape {shape}; most of the first batch have {expected}")
         return columns
 
     def _preprocessed(self, columns: Any, begin: int, end: int) -> Any:
