@@ -53,7 +53,7 @@ def predict(
     priority: int = 0,
     wait_s: float = 60.0,
     keep_s: float = 300.0,
-    model_path: Path | Callable[[int], Path] | None = None,
+    model_path: Path | Callable[[str, int], Path] | None = None,
     report: Path | None = None,
 ) -> DataFrame:
     """Add a model's predictions to a batch or a streaming DataFrame: its rows stay, in their order.
@@ -100,7 +100,7 @@ def predict(
         wait_s: how long a task waits for a device that somebody still holds.
         keep_s: how long a model stays loaded when no task feeds it.
         model_path: where the model's files are, for every executor; or a function that tells a task where
-            they are for its micro-batch, by its number. Each path is a model of its own.
+            they are, by its query's id and its micro-batch's number. Each path is a model of its own.
         report: a folder that driver and executors share, for `read_reports` after the run.
 
     Raises:

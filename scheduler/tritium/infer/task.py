@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["InferenceTask"]
 
-_BATCH = "streaming.sql.batchId"
+_QUERY, _BATCH = "sql.streaming.queryId", "streaming.sql.batchId"
+"""As Spark's ``StreamExecution`` calls them: the query's id is its checkpoint's."""
 """Spark tells each task of a micro-batch its number."""
 
 
@@ -64,8 +65,9 @@ class InferenceTask:
     wait_s: float
     keep_s: float
     report: Path | None
-    path: Callable[[int], Path] | None = None
-    """Where the model's files are for a micro-batch, if they may change: one more argument of the load."""
+    path: Callable[[str, int], Path] | None = None
+    """Where the model's files are for a query's micro-batch, if they may change: one more argument of the
+    load."""
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Be one task; without rows it asks for no device."""
@@ -145,7 +147,8 @@ class InferenceTask:
         """The load of this micro-batch and the model's name: one model per version, each with its owners."""
         if self.path is None:
             return self.load, self.model
-        path = self.path(int(context.getLocalProperty(_BATCH) or "0"))
+        query, batch = (context.getLocalProperty(name) for name in (_QUERY, _BATCH))
+        path = self.path(query or "", int(batch or "0"))
         return pickle.dumps((_Versioned(load=self.load, path=path), ())), digest(self.model, path)
 
     def _failed(self, err: Failure, number: int, feeder: Feeder) -> ModelFailed:

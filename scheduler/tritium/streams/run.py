@@ -30,6 +30,7 @@ __all__ = ["Stream", "stream"]
 
 _LOOK_S = 1.0
 _POLL_S = 0.1
+_LAST_LOOK_S = 5.0
 _SINKS = "Kafka, Delta or Parquet"
 _KINDS: Kinds = {
     "model": KINDS["model"],
@@ -119,8 +120,8 @@ def stream(
     return Stream(query, watch)
 
 
-def _watch(spark: SparkSession, versions: Versions, check: Callable[[Path], object] | None) -> _Watch:
-    watch = _Watch(versions, checked(spark, check) if check is not None else _no_check)
+def _watch(spark: SparkSession, versions: Versions, check: Callable[[Path], object] | None) -> Watch:
+    watch = Watch(versions, checked(spark, check) if check is not None else _no_check)
     watch.first()
     return watch
 
@@ -128,11 +129,11 @@ def _watch(spark: SparkSession, versions: Versions, check: Callable[[Path], obje
 class Stream:
     """A stream at work; leaving its block stops it."""
 
-    def __init__(self, query: StreamingQuery, watch: _Watch | None) -> None:
+    def __init__(self, query: StreamingQuery, watch: Watch | None) -> None:
         self._query = query
         self._watch = watch
         if watch is not None:
-            watch.start()
+            watch.begin(while_=lambda: bool(query.isActive))
 
     def __enter__(self) -> Self:
         return self
@@ -146,6 +147,11 @@ class Stream:
     def rejected(self) -> tuple[str, ...]:
         """Sentences about versions of the model that did not pass."""
         return tuple(self._watch.rejected) if self._watch is not None else ()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the pointer could not be looked at, or what it names not be checked, the last time."""
+        return self._watch.trouble if self._watch is not None else None
 
     def progress(self) -> Progress | None:
         """Say what the last micro-batch did; ``None`` before the first."""
@@ -178,9 +184,9 @@ class Stream:
 
     def stop(self) -> None:
         """Stop it; a micro-batch at work is given up, and done again by whoever starts the stream again."""
+        self._query.stop()
         if self._watch is not None:
             self._watch.stop()
-        self._query.stop()
 
 
 def _ended(query: StreamingQuery) -> bool:
@@ -195,14 +201,16 @@ def _ended(query: StreamingQuery) -> bool:
         raise in_words(err, what="the stream") from err
 
 
-class _Watch(threading.Thread):
+class Watch(threading.Thread):
     """Looks at the pointer again and again, and checks what is new."""
 
     def __init__(self, versions: Versions, check: Callable[[Path], str | None]) -> None:
         super().__init__(name="tritium-versions", daemon=True)
         self._versions, self._check = versions, check
         self._over = threading.Event()
+        self._while: Callable[[], bool] = lambda: True
         self.rejected: list[str] = []
+        self.trouble: str | None = None
 
     def first(self) -> None:
         """Check before the stream starts.
@@ -215,15 +223,26 @@ class _Watch(threading.Thread):
             why = self.rejected[-1] if self.rejected else f"{self._versions.pointer} names no model"
             raise VerifyFailed(why)
 
+    def begin(self, *, while_: Callable[[], bool]) -> None:
+        """Start the thread; it ends with the stream, which may end without being stopped."""
+        self._while = while_
+        self.start()
+
     def run(self) -> None:
         """Be the thread."""
         while not self._over.wait(_LOOK_S):
-            self._look()
+            try:
+                if not self._while():
+                    return
+                self._look()
+                self.trouble = None
+            except Exception as err:  # noqa: BLE001  a lost executor, a shared folder that is away: next time
+                self.trouble = f"{type(err).__name__}: {str(err).partition(chr(10))[0]}"
 
     def stop(self) -> None:
-        """End it."""
+        """End it; a check at work may take its time, and nobody waits for its verdict."""
         self._over.set()
-        self.join()
+        self.join(_LAST_LOOK_S)
 
     def _look(self) -> None:
         if (sentence := self._versions.look(self._check)) is not None:

@@ -44,19 +44,29 @@ class Versions:
         """Say why a version was rejected, if it was."""
         return _text(self.state / "rejected" / version)
 
-    def of_batch(self, batch: int) -> str:
-        """Name the version of a batch: the recorded one, else what serves now, recorded from now on.
+    def of_batch(self, query: str, batch: int) -> str:
+        """Name the version of a query's batch: the recorded one, else what serves now, recorded from now on.
 
         Called by each task of the batch, and again by those of a repeated batch: the first one decides.
+        A recorded version that was rejected since has answered no whole batch, so another is recorded.
 
         Raises:
             VerifyFailed: no version has passed yet.
         """
-        record = self.state / "batches" / str(batch)
+        folder = self.state / "batches" / query
+        again = 0
+        while self.rejected(version := self._recorded(folder / f"{batch}.{again}")) is not None:
+            again += 1
+        for old in folder.glob(f"{batch - _KEPT}.*"):
+            old.unlink(missing_ok=True)
+        return version
+
+    def _recorded(self, record: Path) -> str:
+        """Read a record, which is written first if there is none."""
         if (known := _text(record)) is not None:
             return known
         version = self.serving()
-        if version is None:
+        if version is None or self.rejected(version) is not None:
             raise VerifyFailed(f"no version of the model in {self.models} has passed its check yet")
         draft = _draft(record, version)
         try:
@@ -65,12 +75,25 @@ class Versions:
             pass
         finally:
             draft.unlink()
-        (self.state / "batches" / str(batch - _KEPT)).unlink(missing_ok=True)
         return _text(record) or version
 
-    def path_of_batch(self, batch: int) -> Path:
+    def path_of_batch(self, query: str, batch: int) -> Path:
         """Say where the files of a batch's version are."""
-        return self.path(self.of_batch(batch))
+        return self.path(self.of_batch(query, batch))
+
+    def reject(self, version: str, why: str) -> None:
+        """Take a version out that passed but does not work; what served before it serves again.
+
+        A stream that failed on it goes on when it is started again: its batch gets another version.
+        """
+        _write(self.state / "rejected" / version, why)
+        before = _text(self.state / "before")
+        if self.serving() == version:
+            if before is None or self.rejected(before) is not None:
+                (self.state / "serving").unlink()
+            else:
+                _write(self.state / "serving", before)
+        self._point_back(version)
 
     def look(self, check: Callable[[Path], str | None]) -> str | None:
         """Check what the pointer names if that is new, and let it serve or roll the pointer back.
@@ -85,12 +108,18 @@ class Versions:
             why = f"there is no {self.path(wanted)}"
         why = why or check(self.path(wanted))
         if why is None:
+            if serving is not None:
+                _write(self.state / "before", serving)
             _write(self.state / "serving", wanted)
             return None
         _write(self.state / "rejected" / wanted, why)
-        if serving is not None and _text(self.pointer) == wanted:
-            _write(self.pointer, serving)
+        self._point_back(wanted)
         return f"version {wanted} of the model was rejected: {why}"
+
+    def _point_back(self, rejected: str) -> None:
+        """Let the pointer name what serves, if it names what was rejected."""
+        if (serving := self.serving()) is not None and _text(self.pointer) == rejected:
+            _write(self.pointer, serving)
 
 
 def _text(path: Path) -> str | None:

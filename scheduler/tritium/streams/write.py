@@ -59,14 +59,18 @@ class Both:
         A model may fail on a row once and not again. Predicted again between the two sinks, because an
         executor died with what it kept or the driver did, such a row could be in both of them, or in none.
         """
-        folder = self.checkpoint.parent / "decided" / str(batch)
+        folder = self.checkpoint.parent / "decided" / self._query() / str(batch)
         if not (folder / "_SUCCESS").exists():
             frame.write.mode("overwrite").option(_MARK, "true").parquet(str(folder))
         shutil.rmtree(folder.with_name(str(batch - 1)), ignore_errors=True)  # which both sinks have
         return frame.sparkSession.read.parquet(str(folder))
 
+    def _query(self) -> str:
+        """The query's id, which is its checkpoint's: another checkpoint counts batches anew."""
+        return str(json.loads((self.checkpoint / "metadata").read_text(encoding="utf-8"))["id"])
+
     def _write(self, frame: DataFrame, sink: Sink, answers: tuple[str, ...] | None, batch: int) -> None:
-        query = json.loads((self.checkpoint / "metadata").read_text(encoding="utf-8"))["id"]
+        query = self._query()
         match sink:
             case Kafka():
                 _messages(frame, sink, answers).write.format("kafka").options(**_topic(sink)).save()
