@@ -53,6 +53,8 @@ EQUIVALENT: dict[str, str] = {
     "ring: steps += 1: 1  ->  2": _BUDGET,
     "waits: return 0: 0  ->  1": _NEEDLESS,
     "waits: return max(0, request.members * request.devices_each - free): 0  ->  1": _NEEDLESS,
+    'layout: if form.group > 1 or form.near != "host" or not members <= sum(full) <= EXACT:: '
+    "members <= sum(full) <= EXACT  ->  members < sum(full) <= EXACT": "all of a host are the best of it",
     "layout: Quota(part & usable, 1, seats * each): 1  ->  2": _EXACT,
 }
 """Mutants that change nothing one could see, by module, line and change, and why that is so."""
