@@ -64,10 +64,22 @@ class _Slot:
     rows: int = 0
     spans: Spans = ()
     answers: memoryview | None = None
+    known_to: Owner | None = None
+    """Who has its memory, as it is now."""
 
-    def offer(self, owner: Owner, *, with_memory: bool) -> None:
+    def write(self, fed: Fed) -> None:
+        self.spans, grown = self.memory.write(fed.columns)
+        self.rows = fed.rows
+        if grown:
+            self.known_to = None
+
+    def offer(self, owner: Owner) -> None:
         message = (self.number, self.rows, self.spans)
-        owner.link.send(message, [self.memory.fileno] if with_memory else [])
+        owner.link.send(message, [] if self.known_to is owner else [self.memory.fileno])
+        self.known_to = owner
+
+
+_Entry: TypeAlias = tuple[Fed, _Slot | None] | BaseException | None
 
 
 class Feeder:
@@ -85,7 +97,8 @@ class Feeder:
         self._free: queue.SimpleQueue[_Slot] = queue.SimpleQueue()
         for number in range(ahead):
             self._free.put(_Slot(number=number))
-        self._ready: queue.SimpleQueue[tuple[Fed, _Slot | None] | BaseException | None] = queue.SimpleQueue()
+        # Bounded for those that need no place: no row of them is left for the model.
+        self._ready: queue.Queue[_Entry] = queue.Queue(maxsize=ahead)
         self._offered: list[_Slot] = []
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -122,11 +135,22 @@ class Feeder:
                     if (slot := self._place()) is None:
                         return
                     self._put(fed, slot)
-                self._ready.put((fed, slot))
+                if not self._hand((fed, slot)):
+                    return
         except BaseException as err:  # noqa: BLE001  the task's own thread raises it
-            self._ready.put(err)
+            self._hand(err)
         else:
-            self._ready.put(None)
+            self._hand(None)
+
+    def _hand(self, entry: _Entry) -> bool:
+        """Pass something on to the task's own thread; returns whether it still wants anything."""
+        while not self._over.is_set():
+            try:
+                self._ready.put(entry, timeout=_LOOK_S)
+            except queue.Full:
+                continue
+            return True
+        return False
 
     def _place(self) -> _Slot | None:
         began = time.monotonic()
@@ -141,14 +165,16 @@ class Feeder:
 
     def _put(self, fed: Fed, slot: _Slot) -> None:
         began = time.monotonic()
-        slot.spans, grown = slot.memory.write(fed.columns)
-        slot.rows = fed.rows
+        slot.write(fed)
         self.copy_s += time.monotonic() - began
         with self._lock:
             self._offered.append(slot)
-            # When the owner has gone, the other thread finds another and offers it again.
-            with contextlib.suppress(OSError):
-                slot.offer(self.owner, with_memory=grown)
+            self._offer(slot)
+
+    def _offer(self, slot: _Slot) -> None:
+        """Send a batch; if the owner has gone, the task's own thread notices and offers it to the next."""
+        with contextlib.suppress(OSError):
+            slot.offer(self.owner)
 
     def _answered(self, fed: Fed, slot: _Slot | None) -> Answered:
         if slot is None:
@@ -200,7 +226,4 @@ class Feeder:
             self.owner.link.close()
             self.owner = self._find()
             for slot in self._offered:
-                try:
-                    slot.offer(self.owner, with_memory=True)
-                except OSError:
-                    return  # the next call for an answer notices
+                self._offer(slot)

@@ -15,6 +15,7 @@ import contextlib
 import os
 import pickle
 import queue
+import resource
 import select
 import signal
 import socket
@@ -78,6 +79,9 @@ def main(argv: list[str]) -> int:
         [int(word) for word in argv[4 + processes :]],
     )
     os.setsid()
+    # Each batch on its way has some descriptors, and 1024 of them are soon used up.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # What ends it is its executor, never the terminal of the one who started that.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     view = view_of(order_at)
@@ -91,6 +95,14 @@ def main(argv: list[str]) -> int:
         for process in sweep.offspring(os.getpid()):
             with contextlib.suppress(OSError):
                 os.kill(process, signal.SIGKILL)
+
+
+def _readable(filenos: Sequence[int], *, within_s: float) -> list[int]:
+    """Wait until something can be read from some, or has hung up, in the order given."""
+    poll = select.poll()  # select() knows no descriptors from 1024 on
+    for fileno in filenos:
+        poll.register(fileno, select.POLLIN)
+    return [fileno for fileno, _ in poll.poll(within_s * 1000)]
 
 
 class _Owner:
@@ -189,7 +201,7 @@ class _Owner:
             self._leave_if_asked()
             # Those who hang up first: they make room for who calls.
             watched = [*lives, *self._guests, self._listener.fileno()]
-            ready, _, _ = select.select(watched, [], [], _LOOK_S)
+            ready = _readable(watched, within_s=_LOOK_S)
             if any(life in ready for life in lives):
                 self._end_at_once()
             for one in ready:
@@ -204,12 +216,13 @@ class _Owner:
         self._listener.close()
         self._work.put(None)
         # The main thread may still be loading, or predicting for a task that has gone.
-        limit_s = None if self._leave_by is None else max(0.0, self._leave_by - time.time())
-        select.select(lives, [], [], limit_s)
+        limit_s = _DRAIN_S if self._leave_by is None else max(0.0, self._leave_by - time.time())
+        _readable(lives, within_s=limit_s)
 
     def _over(self, idle_since: float) -> bool:
+        """Whether nobody needs it, or it must go: who has not heard of it by then hears it hang up."""
         if self._guests:
-            return False
+            return self._leave_by is not None and time.time() >= self._leave_by
         idle = self._loaded is not None and time.monotonic() - idle_since > self._order.keep_s
         return idle or self._leave_by is not None
 
@@ -227,8 +240,10 @@ class _Owner:
                 link.send(("full", len(self._guests)))
             link.close()
             return
-        guest = self._guests[raw.fileno()] = _Guest(link)
+        guest = _Guest(link)
         guest.say(("welcome", (os.getpid(), order.devices, order.host, order.executor)))
+        # Not before: the other thread says to all of these that the model is there.
+        self._guests[raw.fileno()] = guest
         if self._loaded is not None:
             guest.say(self._loaded)
 
@@ -242,18 +257,21 @@ class _Owner:
             guest.say(("leave", None))
 
     def _hear(self, fileno: int) -> None:
+        """Take in a batch; who is gone, or says what cannot be read, is no guest any more."""
         guest = self._guests[fileno]
         try:
             (slot, rows, spans), descriptors = guest.link.receive()
-        except (OSError, EOFError):
+            for descriptor in descriptors:
+                guest.views[slot] = view_of(descriptor)
+            work = _Work(
+                guest=guest, slot=slot, rows=rows, spans=spans, view=guest.views[slot], came=time.monotonic()
+            )
+        except Exception as err:  # noqa: BLE001  whatever one guest does, the others are served
+            if not isinstance(err, (OSError, EOFError)):
+                traceback.print_exc()
             del self._guests[fileno]
             guest.link.close()
             return
-        for descriptor in descriptors:
-            guest.views[slot] = view_of(descriptor)
-        work = _Work(
-            guest=guest, slot=slot, rows=rows, spans=spans, view=guest.views[slot], came=time.monotonic()
-        )
         self._work.put(work)
 
     def _end_at_once(self) -> None:
