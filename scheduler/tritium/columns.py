@@ -29,11 +29,12 @@ __all__ = ["Array", "to_arrow", "to_numpy", "to_padded", "usual_shape"]
 Array: TypeAlias = np.ndarray[Any, Any]
 
 
-def to_numpy(column: pa.Array | pa.ChunkedArray, *, name: str = "the column") -> Array:
+def to_numpy(column: pa.Array | pa.ChunkedArray, *, name: str = "the column", nulls: bool = False) -> Array:
     """Return the column's rows along the first axis of an array.
 
     Chunks are joined, which copies if there is more than one. Without rows an inner dimension that the
-    type does not fix is 0.
+    type does not fix is 0. With ``nulls`` those of numbers become NaN, as in pandas: integers with some
+    become floats; those of strings, binary and booleans become ``None``.
 
     >>> import pyarrow as pa
     >>> to_numpy(pa.array([[1.0, 2.0], [3.0, 4.0]], pa.list_(pa.float32())))
@@ -51,16 +52,17 @@ def to_numpy(column: pa.Array | pa.ChunkedArray, *, name: str = "the column") ->
             column = column.combine_chunks()
             chunks = [column] if isinstance(column, pa.Array) else column.chunks
         column = chunks[0] if chunks else pa.array([], column.type)
-    return _array(column, name)
+    return _array(column, name, nulls=nulls)
 
 
-def _array(column: pa.Array, name: str) -> Array:
+def _array(column: pa.Array, name: str, *, nulls: bool = False) -> Array:
     import pyarrow as pa
 
     kind = column.type
-    _refuse_nulls(column, name)
+    if not nulls or pa.types.is_nested(kind):
+        _refuse_nulls(column, name)
     if pa.types.is_dictionary(kind):
-        return _array(column.dictionary_decode(), name)
+        return _array(column.dictionary_decode(), name, nulls=nulls)
     if pa.types.is_fixed_size_list(kind):
         return _rows(column, kind.list_size, name)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
@@ -156,7 +158,8 @@ def to_arrow(values: Any, kind: pa.DataType, *, name: str = "the column") -> pa.
 
     ``values`` may be anything that numpy understands: an array, a list, a tensor in main memory. The
     last dimensions fill nested lists; ``None`` in an object array becomes a null, NaN stays NaN. It may be a
-    list of lists of different lengths, and an Arrow column, which is cast if it has another type.
+    list of lists of different lengths, and an Arrow column, which is cast if it has another type. Rows of one
+    number each, as many models return them, may fill a column of numbers.
 
     >>> import pyarrow as pa
     >>> to_arrow(np.eye(2), pa.list_(pa.float32())).to_pylist()
@@ -174,6 +177,8 @@ def to_arrow(values: Any, kind: pa.DataType, *, name: str = "the column") -> pa.
             return values if values.type == kind else values.cast(kind)
         if (array := _as_array(values)) is None:
             return pa.array(values, kind)
+        if array.shape[1:] == (1,) and not pa.types.is_nested(kind):
+            array = array[:, 0]
         return _column(array, kind)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as err:
         raise ValueError(f"{name}: cannot make {kind} of {_described(values)}: {err}") from err

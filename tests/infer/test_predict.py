@@ -309,6 +309,14 @@ def test_all_wrong_arguments_are_named_at_once(spark: SparkSession) -> None:
     ]
 
 
+def test_a_name_that_is_there_twice_is_refused(spark: SparkSession) -> None:
+    with pytest.raises(BadSpec) as caught:
+        tritium.predict(spark.range(1), model=double, input=["id", "id"], output="y int, y int")
+
+    assert "input: 'id' is there 2 times" in str(caught.value)
+    assert "output: 'y' is there 2 times" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("output", "sentence"),
     [

@@ -11,6 +11,7 @@ import pytest
 from pyspark import cloudpickle
 from pyspark.ml.functions import predict_batch_udf
 from pyspark.sql import SparkSession
+from pyspark.sql.functions import expr
 from pyspark.sql.types import ArrayType, FloatType, StructField, StructType
 
 import tritium
@@ -43,10 +44,45 @@ def rows_out() -> Any:
     return lambda x: [{"low": row.min(), "ends": row[[0, -1]]} for row in x]
 
 
+def one_number_a_row() -> Any:
+    return lambda x: x[:, :1]
+
+
+def without_nulls() -> Any:
+    return lambda a, b: np.nan_to_num(a, nan=-7) + b
+
+
+def texts() -> Any:
+    return lambda s, b: np.array([0 if text is None else len(text) for text in s], np.float32) + b
+
+
+def many_columns() -> Any:
+    return lambda x: x.reshape(len(x), 2).max(axis=1)
+
+
 CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "one tensor": (one_tensor, {"return_type": FloatType(), "input_tensor_shapes": [[2, 2]]}, ("x",)),
     "a list": (list_out, {"return_type": ArrayType(FloatType()), "input_tensor_shapes": {0: [4]}}, ("x",)),
     "two numbers": (two_numbers, {"return_type": FloatType()}, ("a", "b")),
+    "one number a row": (
+        one_number_a_row,
+        {"return_type": FloatType(), "input_tensor_shapes": [[4]]},
+        ("x",),
+    ),
+    "nulls": (without_nulls, {"return_type": FloatType()}, ("if(a % 3 = 0, null, a)", "b")),
+    "null integers": (
+        without_nulls,
+        {"return_type": FloatType()},
+        ("if(a % 3 = 0, null, cast(a as int))", "cast(b as int)"),
+    ),
+    "null texts": (texts, {"return_type": FloatType()}, ("if(a % 3 = 0, null, cast(a as string))", "b")),
+    "fields by parameter": (two_numbers, {"return_type": FloatType()}, ("struct(a, b)",)),
+    "fields as one array": (many_columns, {"return_type": FloatType()}, ("struct(a, b)",)),
+    "fields of a shape": (
+        many_columns,
+        {"return_type": FloatType(), "input_tensor_shapes": [[2]]},
+        ("struct(a, b)",),
+    ),
     "struct by columns": (columns_out, {"return_type": PAIR, "input_tensor_shapes": [[4]]}, ("x",)),
     "struct by rows": (rows_out, {"return_type": PAIR, "input_tensor_shapes": [[4]]}, ("x",)),
 }
@@ -62,7 +98,8 @@ def test_one_line_is_changed_and_the_answers_are_the_same(
 
     theirs = predict_batch_udf(make, batch_size=7, **options)
     ours = tritium.predict_udf(make, batch_size=7, **options)
-    got = rows.select(theirs(*columns).alias("theirs"), ours(*columns).alias("ours"))
+    given = [expr(column) for column in columns]
+    got = rows.select(theirs(*given).alias("theirs"), ours(*given).alias("ours"))
 
     assert got.schema["ours"].dataType == got.schema["theirs"].dataType
     found = got.collect()

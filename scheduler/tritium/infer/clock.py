@@ -28,8 +28,8 @@ class Clock:
         self._busy: tuple[tuple[float, float], tuple[float, float]] | None = None
 
     def start(self, feeder: Feeder) -> None:
-        """Begin: the task has a place at an owner."""
-        self._feeder = feeder
+        """Begin: there are rows, and the task looks for an owner; what was before is not counted."""
+        self._feeder, self._wait_s = feeder, 0.0
         self._began, self._started = time.time(), time.monotonic()
 
     def reading(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from pathlib import Path
@@ -36,7 +37,17 @@ def shared_by(model: str, *, job_tags: str, files: Path) -> str:
     """
     user = _USER.search(job_tags)
     code = sorted(path for path in files.rglob("*") if path.suffix in _CODE and path.is_file())
-    contents = [
-        (str(path.relative_to(files)), hashlib.sha256(path.read_bytes()).hexdigest()) for path in code
-    ]
+    contents = [(str(path.relative_to(files)), _hashed(path)) for path in code]
     return digest(model, user[1] if user is not None else "", contents)
+
+
+def _hashed(path: Path) -> str:
+    about = path.stat()
+    return _hash_of(path, about.st_size, about.st_mtime_ns)
+
+
+@functools.cache
+def _hash_of(path: Path, size: int, changed_ns: int) -> str:
+    """Read a file once per process, and again if it changed: an unpacked environment has thousands."""
+    del size, changed_ns  # they are only what it is remembered by
+    return hashlib.sha256(path.read_bytes()).hexdigest()

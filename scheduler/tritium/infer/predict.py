@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -208,6 +209,12 @@ def _problems(df: DataFrame, named: Mapping[str, Sequence[str]], added: StructTy
         f"output: there is a column {name!r} already; drop it or choose another name"
         for name in added.names
         if name in named["keep"]
+    ]
+    problems += [
+        f"{argument}: {name!r} is there {count} times; choose other names"
+        for argument, names in {**named, "output": added.names}.items()
+        for name, count in Counter(names).items()
+        if count > 1
     ]
     return problems
 

@@ -36,9 +36,10 @@ class Prepare:
         form: Form = "numpy",
         padding: Padding | None = None,
         failed: str | None = None,
+        nulls: bool = False,
     ) -> None:
         self._input, self._preprocess, self._form = columns, preprocess, form
-        self._padding, self._failed = padding, failed
+        self._padding, self._failed, self._nulls = padding, failed, nulls
         self._sizes = Sizes()
         self._trusts = {step: Trust() for step in _BLAME} if quarantine else {}
         self._shapes: dict[str, tuple[int, ...]] = {}
@@ -113,7 +114,7 @@ class Prepare:
                     batch.column(name), width=widths[name], fill=self._padding.fill[name], name=name
                 )
             else:
-                columns[name] = to_numpy(batch.column(name), name=name)
+                columns[name] = to_numpy(batch.column(name), name=name, nulls=self._nulls)
         for name, array in columns.items():
             shape = array.shape[2 if name in widths else 1 :]
             expected = self._shapes.get(name, shape)

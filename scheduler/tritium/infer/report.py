@@ -41,7 +41,7 @@ class TaskReport:
     seconds: float
     """From then to the last row."""
     wait_s: float
-    """Waiting for rows from Spark."""
+    """Waiting for rows from Spark, the first ones left out."""
     decode_s: float
     """Making arrays of columns."""
     preprocess_s: float

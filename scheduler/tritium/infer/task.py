@@ -65,6 +65,8 @@ class InferenceTask:
     wait_s: float
     keep_s: float
     report: Path | None
+    nulls: bool = False
+    """Whether nulls become NaN and ``None`` in arrays, and are not rows that fail."""
     path: Callable[[str, int], Path] | None = None
     """Where the model's files are for a query's micro-batch, if they may change: one more argument of the
     load."""
@@ -82,6 +84,7 @@ class InferenceTask:
             form=self.form,
             padding=self.padding,
             failed=self.failed,
+            nulls=self.nulls,
         )
         clock = Clock(number=context.partitionId())
         windows = self._windows()

@@ -33,6 +33,8 @@ __all__ = ["predict_udf"]
 
 _ONLY = "y"
 """What the output is called where there is one."""
+_FIELD = "field"
+"""So the columns are called that are fields of the only one, a struct."""
 
 
 def predict_udf(
@@ -49,8 +51,10 @@ def predict_udf(
     """Make a column expression of a model, from the arguments that ``predict_batch_udf`` takes.
 
     ``make_predict_fn()`` returns ``predict``: each of its parameters is a column of the expression as an
-    array, 1-D for numbers, ``(rows, *shape)`` for lists; it returns an array, or for a struct a mapping or
-    a list of mappings. It runs where `tritium.predict` runs a model: once per device, for all tasks.
+    array, 1-D for numbers, ``(rows, *shape)`` for lists; a struct is its fields, as columns or as the only
+    parameter's second dimension. Nulls among numbers are NaN. It returns an array, or for a struct a
+    mapping or a list of mappings. It runs where `tritium.predict` runs a model: once per device, for all
+    tasks.
 
     Args:
         make_predict_fn: loads the model; CUDA sees one device, as ``cuda:0``.
@@ -141,7 +145,10 @@ class _Positional:
         expected = len(inspect.signature(predict).parameters)
 
         def answer(columns: Mapping[str, Any]) -> Any:
-            arrays = [self._shaped(at, array) for at, array in enumerate(columns.values())]
+            arrays = list(columns.values())
+            if expected == 1 and all(name.startswith(_FIELD) for name in columns):
+                arrays = [np.stack(arrays, axis=1)]
+            arrays = [self._shaped(at, array) for at, array in enumerate(arrays)]
             if len(arrays) != expected:
                 raise ValueError(f"the model expects {expected} inputs, and there are {len(arrays)} columns")
             return self._named(predict(*arrays))
@@ -182,8 +189,14 @@ class _Expression:
 
         def as_batches() -> Iterator[pa.RecordBatch]:
             for found in batches:
-                arrays = list(found) if isinstance(found, tuple) else [found]
-                yield pa.RecordBatch.from_arrays(arrays, names=[f"c{at}" for at in range(len(arrays))])
+                given = found if isinstance(found, tuple) else (found,)
+                name = _FIELD if len(given) == 1 and pa.types.is_struct(given[0].type) else "c"
+                arrays = [
+                    array
+                    for one in given
+                    for array in (one.flatten() if pa.types.is_struct(one.type) else (one,))
+                ]
+                yield pa.RecordBatch.from_arrays(arrays, names=[f"{name}{at}" for at in range(len(arrays))])
 
         for answered in self._task()(as_batches()):
             columns = [answered.column(name) for name, _ in self.output]
@@ -203,6 +216,7 @@ class _Expression:
             error=None,
             failed=None,
             quarantine=False,
+            nulls=True,
             form="numpy",
             padding=None,
             batch_size=self.batch_size,

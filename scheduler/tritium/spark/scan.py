@@ -59,11 +59,17 @@ def reading(df: DataFrame) -> Reading:
         return BySpark(why="it is a stream")
     if not hasattr(df, "_jdf"):
         return BySpark(why="Spark Connect does not show its plan to clients")
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
     try:
         scan = _scan(df)
         return decide(scan, _footers(scan))
     except _Left as err:
         return BySpark(why=str(err))
+    except (Py4JError, PySparkException) as err:
+        said = str(getattr(err, "java_exception", err)).partition("\n")[0]
+        return BySpark(why=f"its plan does not show its files: {said}")
 
 
 def _scan(df: DataFrame) -> Scan:

@@ -13,6 +13,9 @@ __all__ = ["FAILED", "is_cause"]
 FAILED = "failed"
 """The moment at which a rank failed: told at once, long before its processes are gone and its outcome is."""
 
+_UNSEEN_S = 0.5
+"""A process that exits closes its sockets before anybody sees its end: peers may raise sooner than that."""
+
 
 def is_cause(
     rank: int | None, outcome: Outcome, blamed: Outcome, moments: Mapping[int, Mapping[str, float]]
@@ -24,5 +27,7 @@ def is_cause(
     if blamed.kind == "raised" and outcome.broke_off:
         return True
     failed = {one: told[FAILED] for one, told in moments.items() if FAILED in told}
+    if blamed.kind == "raised" and outcome.kind == "exited" and rank in failed:
+        failed[rank] -= _UNSEEN_S
     first = min(failed, key=failed.__getitem__, default=None)
     return outcome.failed and not blamed.broke_off and rank is not None and rank == first
