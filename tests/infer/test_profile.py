@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from rigs.reports import task_report
 from tritium.infer import read_reports
+from tritium.infer.clock import Clock
+from tritium.infer.prepare import Prepare
 from tritium.infer.profile import STEPS, merged, prometheus, table
 from tritium.infer.report import write_report
 
@@ -98,6 +102,31 @@ def test_a_profile_is_plain_json() -> None:
     profile = merged([task_report()])
 
     assert json.loads(json.dumps(asdict(profile)))["steps"]["preprocess"] == 1.2
+
+
+def test_the_wait_for_the_first_rows_is_no_part_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(
+        "tritium.infer.clock.time", SimpleNamespace(monotonic=lambda: now[0], time=lambda: 5.0)
+    )
+
+    def source() -> Iterator[Any]:
+        for seconds in (10.0, 0.25):
+            now[0] += seconds
+            yield seconds
+
+    clock = Clock(0)
+    rows = clock.reading(source())
+    next(rows)
+    owner: Any = SimpleNamespace(devices=(), host="node-7", executor="executor 0", pid=12)
+    feeder: Any = SimpleNamespace(owner=owner, load_s=0.0, copy_s=0.0, full_s=0.0)
+    clock.start(feeder)
+    list(rows)
+    now[0] += 0.75
+
+    report = clock.report(Prepare(columns=None, preprocess=None, quarantine=False))
+
+    assert (report.wait_s, report.seconds) == (0.25, 1.0)
 
 
 def test_reports_come_back_as_they_were_written(tmp_path: Path) -> None:

@@ -110,6 +110,29 @@ def test_timestamps_keep_their_unit() -> None:
     assert to_arrow(array, stamps.type).equals(stamps)
 
 
+def test_nulls_become_what_pandas_makes_of_them() -> None:
+    def made(*values: Any) -> Any:
+        return to_numpy(pa.array(values), nulls=True)
+
+    assert np.array_equal(made(1, None), [1, np.nan], equal_nan=True)
+    assert np.array_equal(
+        to_numpy(pa.array([1, None], pa.float32()), nulls=True), [1, np.nan], equal_nan=True
+    )
+    assert made("a", None).tolist() == ["a", None]
+    assert made(True, None).tolist() == [True, None]
+    with pytest.raises(ValueError, match="1 of 2 values are null"):
+        made([1.0], None)
+
+
+def test_rows_of_one_number_fill_a_column_of_numbers() -> None:
+    assert to_arrow(np.array([[1.0], [2.0]]), pa.float32()).to_pylist() == [1, 2]
+    assert to_arrow(np.array([[1.0], [2.0]]), pa.list_(pa.float32())).to_pylist() == [[1], [2]]
+    with pytest.raises(ValueError, match="cannot make float of float64 of shape"):
+        to_arrow(np.ones((2, 2)), pa.float32())
+    with pytest.raises(ValueError, match="cannot make float of float64 of shape"):
+        to_arrow(np.ones((2, 1, 1)), pa.float32())
+
+
 @pytest.mark.parametrize(
     ("column", "sentence"),
     [

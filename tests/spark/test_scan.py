@@ -176,6 +176,17 @@ def test_whatever_is_no_plain_scan_is_left_to_spark_with_the_reason(
         how = reading(frame)
         assert isinstance(how, BySpark), why
         assert how.why.endswith(why), how.why
+    spark.range(4).selectExpr("id", "id % 2 as part").write.partitionBy("part").parquet(
+        str(tmp_path / "parts")
+    )
+    parts = spark.read.parquet(str(tmp_path / "parts"))
+    parts.createOrReplaceTempView("parts")
+    spark.conf.set("spark.sql.adaptive.enabled", "false")
+    try:
+        subquery = spark.sql("select id from parts where part = (select max(id) % 2 from parts)")
+        assert reading(subquery).sentence.startswith("Spark reads the rows: ")
+    finally:
+        spark.conf.unset("spark.sql.adaptive.enabled")
     cached = df.cache()
     assert "reads what is cached" in reading(cached).sentence
     cached.unpersist()
