@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from rigs.kafka import Broker, broker
+from rigs.kafka import Broker
 from streams.killing import killed_once
 
 pytestmark = [pytest.mark.kafka, pytest.mark.delta, pytest.mark.timeout(1800)]
-
-
-@pytest.fixture(scope="module")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with broker(tmp_path_factory.mktemp("kafka")) as running:
-        yield running
 
 
 @pytest.mark.parametrize("victim", ["driver", "executor"])

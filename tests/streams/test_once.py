@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 import tritium
 from rigs.cluster import local
 from rigs.jars import KAFKA, for_spark
-from rigs.kafka import Broker, broker
+from rigs.kafka import Broker
 from rigs.processes import eventually
 from tritium.streams import Json, KafkaSource, Parquet, Stream
 
@@ -33,12 +33,6 @@ _LIMIT_S = 180
 def spark() -> Iterator[SparkSession]:
     with local(_TASKS, machine="two-t4", conf={"spark.jars": for_spark(KAFKA)}) as session:
         yield session
-
-
-@pytest.fixture(scope="module")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with broker(tmp_path_factory.mktemp("kafka")) as running:
-        yield running
 
 
 class Counted:

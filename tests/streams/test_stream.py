@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,7 @@ from pyspark import cloudpickle
 from pyspark.sql import SparkSession
 
 import tritium
-from rigs.cluster import local
-from rigs.jars import DELTA, DELTA_CONF, KAFKA, for_spark
-from rigs.kafka import Broker, broker
+from rigs.kafka import Broker
 from rigs.processes import eventually
 from streams.messages import END_LIMIT_S, drain, forget_commit, numbers
 from tritium.errors import BadSpec, ModelFailed, SparkFailed, TooSlow
@@ -24,19 +22,6 @@ from tritium.streams.progress import behind
 
 pytestmark = [pytest.mark.kafka, pytest.mark.delta, pytest.mark.timeout(900)]
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
-
-
-@pytest.fixture(scope="module")
-def spark() -> Iterator[SparkSession]:
-    conf = {"spark.jars": for_spark(KAFKA, DELTA), **DELTA_CONF}
-    with local(2, machine="two-t4", conf=conf) as session:
-        yield session
-
-
-@pytest.fixture(scope="module")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with broker(tmp_path_factory.mktemp("kafka")) as running:
-        yield running
 
 
 def double(_: Any) -> Any:

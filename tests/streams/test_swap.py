@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 import tritium
 from rigs.cluster import local
 from rigs.jars import KAFKA, for_spark
-from rigs.kafka import Broker, broker
+from rigs.kafka import Broker
 from rigs.processes import eventually
 from streams.messages import forget_commit, numbers
 from tritium.errors import VerifyFailed
@@ -29,12 +29,6 @@ _LIMIT_S = 300.0
 def spark() -> Iterator[SparkSession]:
     with local(2, machine="two-t4", conf={"spark.jars": for_spark(KAFKA)}) as session:
         yield session
-
-
-@pytest.fixture(scope="module")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with broker(tmp_path_factory.mktemp("kafka")) as running:
-        yield running
 
 
 @pytest.fixture
