@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from rigs.reports import task_report
-from tritium.infer import read_reports
 from tritium.infer.clock import Clock
 from tritium.infer.prepare import Prepare
 from tritium.infer.profile import STEPS, merged, prometheus, table
-from tritium.infer.report import write_report
 
 
 def test_tasks_side_by_side_add_up() -> None:
@@ -115,7 +112,7 @@ def test_the_wait_for_the_first_rows_is_no_part_of_the_time(monkeypatch: pytest.
             now[0] += seconds
             yield seconds
 
-    clock = Clock(0)
+    clock = Clock(stage=3, number=0)
     rows = clock.reading(source())
     next(rows)
     owner: Any = SimpleNamespace(devices=(), host="node-7", executor="executor 0", pid=12)
@@ -127,12 +124,3 @@ def test_the_wait_for_the_first_rows_is_no_part_of_the_time(monkeypatch: pytest.
     report = clock.report(Prepare(columns=None, preprocess=None, quarantine=False))
 
     assert (report.wait_s, report.seconds) == (0.25, 1.0)
-
-
-def test_reports_come_back_as_they_were_written(tmp_path: Path) -> None:
-    written = (task_report(), replace(task_report(), task=1, device=None))
-
-    for report in reversed(written):
-        write_report(report, tmp_path)
-
-    assert read_reports(tmp_path) == written

@@ -21,8 +21,8 @@ __all__ = ["Clock"]
 class Clock:
     """Adds up the seconds of one task, by what it did in them."""
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self, *, stage: int, number: int) -> None:
+        self.stage, self.number = stage, number
         self._wait_s = self._queue_s = self._predict_s = self._encode_s = self._copy_s = self._write_s = 0.0
         self._rows = self._bad = self._batches = self._largest = self._queued = 0
         self._busy: tuple[tuple[float, float], tuple[float, float]] | None = None
@@ -73,6 +73,7 @@ class Clock:
         devices = feeder.owner.devices
         first, last = self._busy or ((0.0, 0.0), (0.0, 0.0))
         return TaskReport(
+            stage=self.stage,
             task=self.number,
             host=feeder.owner.host,
             executor=feeder.owner.executor,

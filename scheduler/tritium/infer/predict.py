@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
@@ -102,7 +103,8 @@ def predict(
         keep_s: how long a model stays loaded when no task feeds it.
         model_path: where the model's files are, for every executor; or a function that tells a task where
             they are, by its query's id and its micro-batch's number. Each path is a model of its own.
-        report: a folder that driver and executors share, for `read_reports` after the run.
+        report: a folder that driver and executors share, for `read_reports` after a run; it keeps the last
+            100: each use of the result is one, and each micro-batch.
 
     Raises:
         BadSpec: an argument is wrong; all wrong ones are named. What goes wrong in tasks shows when the
@@ -167,6 +169,7 @@ def predict(
         wait_s=wait_s,
         keep_s=keep_s,
         report=report,
+        call=secrets.token_hex(4),
         path=None if isinstance(model_path, Path) else model_path,
     )
     schema = StructType([*(df.schema[name] for name in kept), *new.fields])

@@ -1,20 +1,71 @@
-"""What each inference task did, as a small file per task in a folder that driver and executors share."""
+"""What each inference task did, as a small file per task in a folder that driver and executors share.
+
+A DataFrame is evaluated whenever it is used, a stream's in each micro-batch: each time is a run, with a
+folder of its own in that folder. Only a task that is repeated within its run replaces its report.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
+import secrets
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tritium.errors import BadSpec
 from tritium_discovery import Uuid
 
-__all__ = ["TaskReport", "read_reports", "write_report"]
+__all__ = ["Run", "TaskReport", "read_reports", "runs", "write_report"]
+
+_KEPT = 100
+"""Runs of a folder; a stream would fill any disk."""
+_NAME = re.compile(r"(?:query=(?P<query>[^,]+),batch=(?P<batch>\d+),)?call=(?P<call>\w+),use=(?P<use>\w+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One evaluation of a DataFrame that `predict` returned."""
+
+    call: str
+    """Which call of `predict` returned it: no two have the same, e.g. ``5f0c91ab``."""
+    use: str
+    """Which use of it: Spark's number of the action, e.g. ``17``, or of the stage, e.g. ``stage4``."""
+    query: str | None = None
+    """The stream's id, which is its checkpoint's; ``None`` for a batch."""
+    batch: int | None = None
+    """The stream's micro-batch."""
+
+    @property
+    def name(self) -> str:
+        """Of its folder.
+
+        >>> Run(call="5f0c91ab", use="17").name
+        'call=5f0c91ab,use=17'
+        """
+        stream = "" if self.query is None else f"query={self.query},batch={self.batch},"
+        return f"{stream}call={self.call},use={self.use}"
+
+    @classmethod
+    def named(cls, name: str) -> Run | None:
+        """Read a folder's name; ``None`` if it is no run's.
+
+        >>> Run.named("query=8e2d,batch=3,call=5f0c91ab,use=17")
+        Run(call='5f0c91ab', use='17', query='8e2d', batch=3)
+        """
+        if (found := _NAME.fullmatch(name)) is None:
+            return None
+        batch = None if found["batch"] is None else int(found["batch"])
+        return cls(call=found["call"], use=found["use"], query=found["query"], batch=batch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskReport:
     """One inference task that went through all of its rows."""
 
+    stage: int
+    """Spark's number of it: one use of a DataFrame may take several stages."""
     task: int
     """Spark's partition."""
     host: str
@@ -69,15 +120,62 @@ class TaskReport:
         return self.rows / self.seconds if self.seconds else 0.0
 
 
-def write_report(report: TaskReport, folder: Path) -> None:
-    """Put one task's report into the folder, whole or not at all; a repeated task replaces its own."""
-    path = folder / f"task-{report.task:05d}.json"
-    draft = path.with_suffix(f".{report.pid}")
-    draft.write_text(json.dumps(asdict(report)), encoding="utf-8")
-    draft.rename(path)
+def write_report(report: TaskReport, folder: Path, run: Run) -> None:
+    """Put one task's report into its run's folder, whole or not at all; a repeated task replaces its own.
+
+    The first report of a run pushes the oldest runs out: the newest 100 of a folder are kept.
+    """
+    place = folder / run.name
+    try:
+        place.mkdir(parents=True)
+    except FileExistsError:
+        pass
+    else:
+        for old in runs(folder)[:-_KEPT]:
+            shutil.rmtree(folder / old.name, ignore_errors=True)
+    path = place / f"task-{report.stage:05d}-{report.task:05d}.json"
+    draft = path.with_suffix(f".{secrets.token_hex(4)}")
+    # Where 100 newer runs have pushed this one out meanwhile, nobody will miss it.
+    with contextlib.suppress(FileNotFoundError):
+        draft.write_text(json.dumps(asdict(report)), encoding="utf-8")
+        draft.replace(path)
 
 
-def read_reports(folder: Path) -> tuple[TaskReport, ...]:
-    """Return the reports of a run that was given ``report=folder``, by task; tasks without rows have none."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("task-*.json"))]
-    return tuple(TaskReport(**{**fields, "busy": tuple(fields["busy"])}) for fields in found)
+def runs(folder: Path) -> tuple[Run, ...]:
+    """Return the runs that left reports in a folder, in the order in which they last did.
+
+    Raises:
+        BadSpec: there is no such folder, or it cannot be read.
+    """
+    found = []
+    try:
+        for path in folder.iterdir():
+            if (run := Run.named(path.name)) is not None:
+                with contextlib.suppress(FileNotFoundError):  # pushed out by newer ones
+                    found.append((path.stat().st_mtime_ns, run.name, run))
+    except OSError as err:
+        raise BadSpec("reports", [f"{folder}: {err.strerror}"]) from err
+    return tuple(run for _, _, run in sorted(found, key=lambda one: one[:2]))
+
+
+def read_reports(folder: Path, *, batch: int | None = None) -> tuple[TaskReport, ...]:
+    """Return the reports of the newest run that was given ``report=folder``, by stage and task.
+
+    Tasks without rows have none. With ``batch`` it is the newest run of that micro-batch of a stream, the
+    last 100 of which are kept: give each stream a folder of its own. There may be no such run.
+
+    Raises:
+        BadSpec: there is no such folder, or a file in it is no report.
+    """
+    of_batch = [run for run in runs(folder) if batch is None or run.batch == batch]
+    if not of_batch:
+        return ()
+    return tuple(_read(path) for path in sorted((folder / of_batch[-1].name).glob("task-*.json")))
+
+
+def _read(path: Path) -> TaskReport:
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        return TaskReport(**{**fields, "busy": tuple(fields["busy"])})
+    except (OSError, ValueError, TypeError, KeyError) as err:
+        raise BadSpec("reports", [f"{path}: it is damaged, or another version of Tritium wrote it"]) from err

@@ -20,7 +20,7 @@ from tritium.infer.forms import Form
 from tritium.infer.identity import digest, shared_by
 from tritium.infer.lodging import Lodging, Place
 from tritium.infer.prepare import Prepare
-from tritium.infer.report import write_report
+from tritium.infer.report import Run, write_report
 from tritium.infer.words import Order
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ __all__ = ["InferenceTask"]
 
 _QUERY, _BATCH = "sql.streaming.queryId", "streaming.sql.batchId"
 """As Spark's ``StreamExecution`` calls them: the query's id is its checkpoint's."""
-"""Spark tells each task of a micro-batch its number."""
+_ACTION = "spark.sql.execution.id"
+"""As Spark's ``SQLExecution`` calls it; tasks of a job on ``df.rdd`` have none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,9 @@ class InferenceTask:
     wait_s: float
     keep_s: float
     report: Path | None
+    """Where reports go."""
+    call: str = ""
+    """What tells this call of `predict` from others, in reports."""
     nulls: bool = False
     """Whether nulls become NaN and ``None`` in arrays, and are not rows that fail."""
     path: Callable[[str, int], Path] | None = None
@@ -86,7 +90,7 @@ class InferenceTask:
             failed=self.failed,
             nulls=self.nulls,
         )
-        clock = Clock(number=context.partitionId())
+        clock = Clock(stage=context.stageId(), number=context.partitionId())
         windows = self._windows()
         rebatched = clock.reading(
             rebatch(batches, self.batch_size) if windows is None else windows.cut(batches)
@@ -108,7 +112,7 @@ class InferenceTask:
         except Failure as err:
             raise self._failed(err, clock.number, feeder) from None
         if self.report is not None:
-            write_report(clock.report(prepare), self.report)
+            write_report(clock.report(prepare), self.report, self._run(context))
 
     def _windows(self) -> Windows | None:
         if self.padding is None or not self.padding.buckets:
@@ -153,6 +157,14 @@ class InferenceTask:
         query, batch = (context.getLocalProperty(name) for name in (_QUERY, _BATCH))
         path = self.path(query or "", int(batch or "0"))
         return pickle.dumps((_Versioned(load=self.load, path=path), ())), digest(self.model, path)
+
+    def _run(self, context: Any) -> Run:
+        """What this task is a part of: all tasks of one use of the DataFrame say the same."""
+        query, batch, action = (context.getLocalProperty(name) for name in (_QUERY, _BATCH, _ACTION))
+        use = action if action is not None else f"stage{context.stageId()}"
+        if query is None or batch is None:
+            return Run(call=self.call, use=use)
+        return Run(call=self.call, use=use, query=query, batch=int(batch))
 
     def _failed(self, err: Failure, number: int, feeder: Feeder) -> ModelFailed:
         """Say it to the driver; the note is all that survives the way there besides the sentence."""
