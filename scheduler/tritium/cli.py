@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tritium.cli_conf import conf
-from tritium.errors import CannotPublish, TritiumError
+from tritium.errors import BadSpec, CannotPublish, TritiumError
 from tritium_discovery import DiscoveryError
 
 if TYPE_CHECKING:
@@ -172,6 +172,39 @@ def demo(*, folder: Path, machine: str) -> None:
     story = start(load(file), machine=machine, master=None, fresh=again, stream=sys.stderr)
     _tell(story, "text")
     say_what_happened(story, folder, say=_say, show=click.echo)
+
+
+@_tritium.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--batch", type=click.IntRange(min=0), metavar="N", help="This micro-batch of a stream.")
+@click.option(
+    "--output",
+    type=click.Choice(["table", "json", "prometheus"]),
+    default="table",
+    show_default=True,
+    help="Format of stdout.",
+)
+def profile(*, folder: Path, batch: int | None, output: str) -> None:
+    """Say where the time of an inference went, and what would make it faster.
+
+    FOLDER is what predict or stream was given as report=. It is asked for the newest run in it.
+    """
+    _needs("spark")
+    from tritium.infer import read_reports
+    from tritium.infer.profile import as_data, merged, prometheus, table
+
+    reports = read_reports(folder, batch=batch)
+    if not reports:
+        whose = "inference task" if batch is None else f"task of micro-batch {batch}"
+        raise BadSpec("reports", [f"{folder}: no {whose} has left one in this folder"])
+    found = merged(reports)
+    match output:
+        case "json":
+            click.echo(_json(as_data(found)))
+        case "prometheus":
+            click.echo(prometheus(found, job=folder.resolve().name), nl=False)
+        case _:
+            click.echo(table(found))
 
 
 def _sentence(err: Exception) -> str:

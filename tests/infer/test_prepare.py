@@ -106,7 +106,7 @@ def extended(found: Fed, answer: Answer | None, *, quarantine: bool = True, kind
     output = (("y", kind or pa.int8()),)
     error = ERROR if quarantine else None
     extend = Extend(tuple(found.batch.schema.names), output, error, quarantine=quarantine)
-    rows: list[Any] = extend.extended(Answered(fed=found, answer=answer, said=None, waited_s=0)).to_pylist()
+    rows: list[Any] = extend.extended(Answered(fed=found, answer=answer, said=None)).to_pylist()
     return rows
 
 

@@ -47,7 +47,7 @@ def test_the_version_is_data(capsys: Capture) -> None:
     assert called(capsys, "--version") == (0, "tritium 0.1.0\n", "")
 
 
-@pytest.mark.parametrize("command", [[], ["plan"], ["explain"], ["run"], ["demo"]])
+@pytest.mark.parametrize("command", [[], ["plan"], ["explain"], ["run"], ["profile"], ["demo"]])
 def test_help_is_there_for_every_command(capsys: Capture, command: list[str]) -> None:
     code, out, _ = called(capsys, *command, "--help")
 

@@ -80,8 +80,8 @@ def test_the_page_says_where_the_time_went_and_what_held_it_up(pipeline: Pipelin
 
     text = " ".join(re.sub(r"<style>.*?</style>|<[^>]*>", " ", page, flags=re.DOTALL).split())
     assert "4 calls of the model, 50 rows each on average; it was busy: GPU-0 50%" in text
-    assert "The bottleneck: preprocess took 60%" in text
-    assert "preprocess 1.20 60%" in text
+    assert "The bottleneck: preprocess took 40%" in text
+    assert "preprocess 1.20 40%" in text
 
 
 def test_on_real_hardware_nothing_is_called_emulated(pipeline: Pipeline) -> None:
@@ -185,7 +185,7 @@ def test_stdout_has_the_tables_and_the_numbers(pipeline: Pipeline) -> None:
         "verified loss       0.1\n"
         "rows predicted      200\n"
         "rows/s once loaded  100\n"
-        "bottleneck          preprocess took 60% of the tasks' time; more cores per device "
+        "bottleneck          preprocess took 40% of the tasks' time; more cores per device "
         "(spark.executor.cores), or doing it on the device, would help (the model was busy 50% of the time)\n"
         f"predictions         {pipeline.storage.parent}/out/predictions"
     )

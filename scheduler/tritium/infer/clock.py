@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from tritium.infer.extend import Extend
 from tritium.infer.feeder import Answered, Feeder
+from tritium.infer.lodging import Owner
 from tritium.infer.prepare import Prepare
 from tritium.infer.report import TaskReport
+from tritium.infer.words import Said
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +27,12 @@ class Clock:
         self.stage, self.number = stage, number
         self._wait_s = self._queue_s = self._predict_s = self._encode_s = self._copy_s = self._write_s = 0.0
         self._rows = self._bad = self._batches = self._largest = self._queued = 0
-        self._busy: tuple[tuple[float, float], tuple[float, float]] | None = None
+        self._owner: Owner | None = None
+        """Who answered last."""
+        self._first: Said | None = None
+        """The first that it said."""
+        self._last: Said | None = None
+        self._load_s: float | None = None
 
     def start(self, feeder: Feeder) -> None:
         """Begin: there are rows, and the task looks for an owner; what was before is not counted."""
@@ -59,9 +66,16 @@ class Clock:
             self._predict_s += said.predict_s
             self._copy_s += said.copy_s
             self._queued += said.waiting
-            first = self._busy[0] if self._busy is not None else (said.busy_s, said.at)
-            self._busy = first, (said.busy_s, said.at)
+            self._said(said)
         return batch
+
+    def _said(self, said: Said) -> None:
+        """Remember the owner's own count, which says nothing beside that of one before it."""
+        if self._load_s is None:  # a model that is loaded again in place of another is no wait for the first
+            self._load_s = self._feeder.load_s
+        if self._feeder.owner is not self._owner:
+            self._owner, self._first = self._feeder.owner, said
+        self._last = said
 
     def written(self) -> None:
         """Note that Spark has taken the batch."""
@@ -71,7 +85,8 @@ class Clock:
         """Say what was done up to now."""
         feeder = self._feeder
         devices = feeder.owner.devices
-        first, last = self._busy or ((0.0, 0.0), (0.0, 0.0))
+        first, last = self._first, self._last
+        load_s = feeder.load_s if self._load_s is None else self._load_s
         return TaskReport(
             stage=self.stage,
             task=self.number,
@@ -86,8 +101,8 @@ class Clock:
             batches=self._batches,
             largest=self._largest,
             began=self._began,
-            load_s=feeder.load_s,
-            seconds=time.monotonic() - self._started - feeder.load_s,
+            load_s=load_s,
+            seconds=time.monotonic() - self._started - load_s,
             wait_s=self._wait_s,
             decode_s=prepare.decode_s,
             preprocess_s=prepare.preprocess_s,
@@ -98,5 +113,5 @@ class Clock:
             predict_s=self._predict_s,
             encode_s=self._encode_s,
             write_s=self._write_s,
-            busy=(first[0], last[0], first[1], last[1]),
+            busy=None if first is None or last is None else (first.busy_s, last.busy_s, first.at, last.at),
         )

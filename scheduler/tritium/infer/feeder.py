@@ -52,7 +52,6 @@ class Answered:
     fed: Fed
     answer: Answer | None
     said: Said | None
-    waited_s: float
 
 
 @dataclass(slots=True)
@@ -178,8 +177,7 @@ class Feeder:
 
     def _answered(self, fed: Fed, slot: _Slot | None) -> Answered:
         if slot is None:
-            return Answered(fed=fed, answer=None, said=None, waited_s=0.0)
-        began = time.monotonic()
+            return Answered(fed=fed, answer=None, said=None)
         while (said := self._heard()) is None:
             self._move()
         if said.failure is not None:
@@ -189,7 +187,7 @@ class Feeder:
             self._offered.remove(slot)
         assert slot.answers is not None  # noqa: S101  it came with the answer
         answer: Answer = read(slot.answers, said.spans)
-        return Answered(fed=fed, answer=answer, said=said, waited_s=time.monotonic() - began)
+        return Answered(fed=fed, answer=answer, said=said)
 
     def _heard(self) -> Said | None:
         """Wait for the next answer, on the way hear whether the model is there; ``None`` without an owner."""

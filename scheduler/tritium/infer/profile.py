@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from operator import attrgetter
+from typing import Any
 
 from tritium.infer.report import TaskReport
 
-__all__ = ["STEPS", "Profile", "merged", "prometheus", "table"]
+__all__ = ["STEPS", "Profile", "as_data", "merged", "prometheus", "table"]
 
-STEPS = ("wait", "decode", "preprocess", "copy", "full", "predict", "encode", "write")
+STEPS = ("load", "wait", "decode", "preprocess", "copy", "full", "predict", "encode", "write")
 """In the order in which a row meets them."""
 _BUSY = 0.85
 """A device that predicts for this part of the time has no bottleneck but itself."""
+_OWNER = attrgetter("host", "executor", "owner")
+"""Executors in containers of one host may have owners of the same pid."""
 _SHORT_S = 0.001
 """A call of the model that is shorter costs more than it does."""
 
@@ -48,11 +51,11 @@ class Profile:
     """Rows per call of the model."""
     largest_batch: int
     seconds: float
-    """Of all tasks, from the loaded model on; more than the clock shows where tasks ran side by side."""
+    """Of all tasks, from when they had an owner; more than the clock shows where they ran side by side."""
     load_s: float
     """The longest that a task waited for the model."""
     steps: Mapping[str, float]
-    """Seconds of all tasks by step; what ran ahead of the model overlaps with ``predict``."""
+    """Seconds of all tasks by step; what ran ahead of the model overlaps with ``load`` and ``predict``."""
     queued: float
     """Batches that waited at an owner when it began the next one, on average."""
     rows_per_s: float
@@ -70,7 +73,7 @@ class Profile:
 
 def merged(reports: Sequence[TaskReport]) -> Profile:
     """Merge what tasks reported."""
-    seconds = sum(report.seconds for report in reports)
+    seconds = sum(report.load_s + report.seconds for report in reports)
     steps = {step: sum(getattr(report, f"{step}_s") for report in reports) for step in STEPS}
     batches = sum(report.batches for report in reports)
     rows = sum(report.rows for report in reports)
@@ -80,7 +83,7 @@ def merged(reports: Sequence[TaskReport]) -> Profile:
     longest_load = max((report.load_s for report in reports), default=0.0)
     return Profile(
         tasks=len(reports),
-        owners=len({(report.host, report.owner) for report in reports}),
+        owners=len({_OWNER(report) for report in reports}),
         rows=rows,
         bad=sum(report.bad for report in reports),
         batches=batches,
@@ -100,13 +103,13 @@ def merged(reports: Sequence[TaskReport]) -> Profile:
 
 def _busy(reports: Sequence[TaskReport]) -> Mapping[str, float]:
     """How busy each device was; its owners' counters go up for all tasks at once."""
-    key = attrgetter("host", "owner")
     times: dict[str, list[tuple[float, float]]] = {}
-    for _, tasks in groupby(sorted(reports, key=key), key=key):
-        known = list(tasks)
-        first = min((report.busy[2], report.busy[0]) for report in known)
-        last = max((report.busy[3], report.busy[1]) for report in known)
-        times.setdefault(known[0].device or "CPU", []).append((last[1] - first[1], last[0] - first[0]))
+    for _, tasks in groupby(sorted(reports, key=_OWNER), key=_OWNER):
+        known = [(report.device or "CPU", report.busy) for report in tasks if report.busy is not None]
+        if known:
+            first_at, first_s = min((busy[2], busy[0]) for _, busy in known)
+            last_at, last_s = max((busy[3], busy[1]) for _, busy in known)
+            times.setdefault(known[0][0], []).append((last_s - first_s, last_at - first_at))
     return {
         device: sum(busy for busy, _ in spans) / total if (total := sum(wall for _, wall in spans)) else 0.0
         for device, spans in times.items()
@@ -124,6 +127,8 @@ def _bottleneck(
 ) -> str:
     if not batches:
         return "there was nothing to predict"
+    if not busy:
+        return "no row got to the model: all were bad, and the column of errors says why"
     if load_s > wall_s:
         return (
             f"loading the model took {load_s:.1f} s, longer than using it; a larger run or keep_s would help"
@@ -151,12 +156,18 @@ def table(profile: Profile) -> str:
         seconds = profile.steps[step]
         lines.append(f"{step:12}{seconds:>10.2f}{seconds / max(profile.seconds, 1e-9):>10.0%}")
     facts = (
-        f"{profile.rows:,} rows, {profile.bad:,} bad, in {profile.batches:,} batches of "
-        f"{profile.mean_batch:.0f} by {profile.tasks} tasks and {profile.owners} models; "
+        f"{_counted(profile.rows, 'row')}, {profile.bad:,} bad, in "
+        f"{_counted(profile.batches, 'batch', 'batches')} of {profile.mean_batch:.0f} by "
+        f"{_counted(profile.tasks, 'task')} and {_counted(profile.owners, 'model')}; "
         f"{profile.rows_per_s:,.0f} rows/s, {profile.queued:.1f} batches queued, "
         f"busy {profile.busy_share:.0%}"
     )
     return "\n".join((*lines, facts, profile.bottleneck[0].upper() + profile.bottleneck[1:] + "."))
+
+
+def as_data(profile: Profile) -> dict[str, Any]:
+    """Return a profile as plain data, for programs."""
+    return {**asdict(profile), "busy_share": profile.busy_share}
 
 
 def prometheus(profile: Profile, *, job: str) -> str:
@@ -186,6 +197,15 @@ def prometheus(profile: Profile, *, job: str) -> str:
         ),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _counted(number: int, one: str, more: str = "") -> str:
+    """Say how many.
+
+    >>> _counted(1, "model"), _counted(2000, "batch", "batches")
+    ('1 model', '2,000 batches')
+    """
+    return f"{number:,} {one if number == 1 else more or f'{one}s'}"
 
 
 def _escaped(text: str) -> str:

@@ -111,8 +111,9 @@ class TaskReport:
     """Making columns of answers."""
     write_s: float
     """Until Spark had taken the answers."""
-    busy: tuple[float, float, float, float]
-    """The owner's seconds in ``predict`` when this task's first batch was answered and its last, and when."""
+    busy: tuple[float, float, float, float] | None
+    """The owner's seconds in ``predict`` when it first answered this task and when it last did, and the times
+    of both; ``None`` if there was nothing to answer."""
 
     @property
     def rows_per_s(self) -> float:
@@ -176,6 +177,7 @@ def read_reports(folder: Path, *, batch: int | None = None) -> tuple[TaskReport,
 def _read(path: Path) -> TaskReport:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-        return TaskReport(**{**fields, "busy": tuple(fields["busy"])})
+        busy = fields["busy"]
+        return TaskReport(**{**fields, "busy": None if busy is None else tuple(busy)})
     except (OSError, ValueError, TypeError, KeyError) as err:
         raise BadSpec("reports", [f"{path}: it is damaged, or another version of Tritium wrote it"]) from err
