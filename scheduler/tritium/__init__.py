@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tritium.spark.conf import conf
     from tritium.spark.devices import devices
     from tritium.spark.probe import explain, snapshot
+    from tritium.spark.scan import reading
     from tritium.spark.session import session
     from tritium.streams.run import Stream, stream
     from tritium.train.gang import Gang
@@ -40,6 +41,7 @@ __all__ = [
     "predict",
     "predict_udf",
     "rank",
+    "reading",
     "session",
     "snapshot",
     "stream",
@@ -59,6 +61,7 @@ _HOMES = {
     "predict": "tritium.infer.predict",
     "predict_udf": "tritium.infer.udf",
     "rank": "tritium.train.rank",
+    "reading": "tritium.spark.scan",
     "session": "tritium.spark.session",
     "Stream": "tritium.streams.run",
     "stream": "tritium.streams.run",

@@ -39,7 +39,7 @@ def reported(answers: Iterable[tuple[Any, Said]], *, loaded_s: Iterable[float] =
     for feeder.owner, one in answers:
         feeder.load_s = next(loads, feeder.load_s)
         clock.encoding(extend, Answered(fed=Fed(batch=None, columns=None, rows=1), answer=None, said=one))
-    return clock.report(Prepare(columns=None, preprocess=None, quarantine=False))
+    return clock.report(Prepare(columns=None, preprocess=None, quarantine=False), reading="")
 
 
 def test_a_task_that_went_on_with_another_owner_tells_of_that_one_alone() -> None:

@@ -80,7 +80,8 @@ def test_the_table_has_every_step_and_ends_with_the_sentence() -> None:
     assert lines[1].split() == ["load", "1.00", "33%"]
     assert lines[4].split() == ["preprocess", "1.20", "40%"]
     assert "200 rows, 0 bad, in 4 batches of 50 by 1 task and 1 model; 100 rows/s" in lines[10]
-    assert lines[11] == (
+    assert lines[11] == "1 task reads 1 row group of 1 Parquet file itself."
+    assert lines[12] == (
         "Preprocess took 40% of the tasks' time; more cores per device (spark.executor.cores), or doing it "
         "on the device, would help (the model was busy 50% of the time)."
     )
@@ -123,6 +124,6 @@ def test_the_wait_for_the_first_rows_is_no_part_of_the_time(monkeypatch: pytest.
     list(rows)
     now[0] += 0.75
 
-    report = clock.report(Prepare(columns=None, preprocess=None, quarantine=False))
+    report = clock.report(Prepare(columns=None, preprocess=None, quarantine=False), reading="")
 
     assert (report.wait_s, report.seconds) == (0.25, 1.0)

@@ -12,8 +12,9 @@ from pyspark import cloudpickle
 from pyspark.sql import SparkSession
 
 import tritium
+from tritium import reading
 from tritium.errors import BadSpec
-from tritium.infer import reading
+from tritium.infer import read_reports
 from tritium.spark.splits import BySpark, Splits
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(600)]
@@ -53,6 +54,23 @@ def test_predictions_are_the_same_whoever_reads_the_rows(spark: SparkSession, ta
     assert rows == sparks.collect()
     assert sorted(row.id for row in rows) == list(range(4000))
     assert all(row.prediction == 8 * row.id + 28 + row.k for row in rows)
+
+
+def test_a_run_says_who_read_its_rows_and_why(spark: SparkSession, table: str, tmp_path: Path) -> None:
+    given: Any = {"model": total, "input": ["x", "k"], "report": tmp_path}
+    plain, filtered = spark.read.parquet(table), spark.read.parquet(table).where("id < 3")
+
+    said = []
+    for df, splits in ((plain, True), (plain, False), (filtered, True)):
+        tritium.predict(df, splits=splits, **given).collect()
+        said.append({report.reading for report in read_reports(tmp_path)})
+
+    assert said == [
+        {reading(plain).sentence},
+        {"Spark reads the rows: splits=False"},
+        {"Spark reads the rows: its plan filters rows (FilterExec)"},
+    ]
+    assert "Parquet files themselves" in reading(plain).sentence
 
 
 def test_a_column_that_is_not_kept_may_have_the_name_of_a_new_one(spark: SparkSession, table: str) -> None:

@@ -80,7 +80,10 @@ def test_the_page_says_where_the_time_went_and_what_held_it_up(pipeline: Pipelin
 
     text = " ".join(re.sub(r"<style>.*?</style>|<[^>]*>", " ", page, flags=re.DOTALL).split())
     assert "4 calls of the model, 50 rows each on average; it was busy: GPU-0 50%" in text
-    assert "The bottleneck: preprocess took 40%" in text
+    assert (
+        "The rows: 1 task reads 1 row group of 1 Parquet file itself. The bottleneck: preprocess took 40%"
+        in text
+    )
     assert "preprocess 1.20 40%" in text
 
 
@@ -185,6 +188,7 @@ def test_stdout_has_the_tables_and_the_numbers(pipeline: Pipeline) -> None:
         "verified loss       0.1\n"
         "rows predicted      200\n"
         "rows/s once loaded  100\n"
+        "reading             1 task reads 1 row group of 1 Parquet file itself\n"
         "bottleneck          preprocess took 40% of the tasks' time; more cores per device "
         "(spark.executor.cores), or doing it on the device, would help (the model was busy 50% of the time)\n"
         f"predictions         {pipeline.storage.parent}/out/predictions"

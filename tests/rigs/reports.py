@@ -13,6 +13,7 @@ __all__ = ["task_report"]
 def task_report(**changes: Any) -> TaskReport:
     """A task of 200 rows in two seconds, whose device was idle for half of them."""
     fields: dict[str, Any] = {
+        "reading": "1 task reads 1 row group of 1 Parquet file itself",
         "stage": 3, "task": 0, "host": "node-7", "executor": "executor 0", "device": Uuid("GPU-0"),
         "product": "NVIDIA A100", "pid": 11, "owner": 12, "rows": 200, "bad": 0, "batches": 4, "largest": 50,
         "began": 5.0, "load_s": 1.0, "seconds": 2.0, "wait_s": 0.2, "decode_s": 0.1, "preprocess_s": 1.2,

@@ -98,7 +98,7 @@ def test_each_column_of_lists_is_told_with_each_reason_once() -> None:
 
     assert isinstance(found, Splits)
     assert found.sentence == (
-        "3 tasks read 3 row groups of 1 Parquet files themselves; "
+        "3 tasks read 3 row groups of 1 Parquet file themselves; "
         "x is copied from its pages while its lists are equally long; "
         "s is decoded by pyarrow (its elements are string); "
         "m is decoded by pyarrow (its lists differ in length, it has nulls or empty lists)"

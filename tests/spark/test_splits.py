@@ -127,7 +127,7 @@ def test_names_that_differ_by_case_are_two_where_spark_says_so() -> None:
 
     assert isinstance(found, Splits)
     assert found.sentence == (
-        "1 tasks read 1 row groups of 1 Parquet files themselves; "
+        "1 task reads 1 row group of 1 Parquet file itself; "
         "x is copied from its pages while its lists are equally long"
     )
 

@@ -3,6 +3,5 @@
 from tritium.infer.failures import failures
 from tritium.infer.predict import predict
 from tritium.infer.report import Run, TaskReport, read_reports, runs
-from tritium.spark.scan import reading
 
-__all__ = ["Run", "TaskReport", "failures", "predict", "read_reports", "reading", "runs"]
+__all__ = ["Run", "TaskReport", "failures", "predict", "read_reports", "runs"]

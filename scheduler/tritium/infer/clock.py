@@ -81,7 +81,7 @@ class Clock:
         """Note that Spark has taken the batch."""
         self._write_s += time.monotonic() - self._handed
 
-    def report(self, prepare: Prepare) -> TaskReport:
+    def report(self, prepare: Prepare, *, reading: str) -> TaskReport:
         """Say what was done up to now."""
         feeder = self._feeder
         devices = feeder.owner.devices
@@ -96,6 +96,7 @@ class Clock:
             product=devices[0].product if devices else "",
             pid=os.getpid(),
             owner=feeder.owner.pid,
+            reading=reading,
             rows=self._rows,
             bad=self._bad,
             batches=self._batches,

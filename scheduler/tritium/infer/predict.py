@@ -18,6 +18,7 @@ from tritium.infer.forms import FORMS, Form
 from tritium.infer.identity import digest
 from tritium.infer.kinds import KINDS, mistyped
 from tritium.infer.packing import packed
+from tritium.infer.report import Reporting
 from tritium.infer.task import InferenceTask
 from tritium.spark.profile import feeder_profile
 from tritium.spark.scan import reading
@@ -77,7 +78,7 @@ def predict(
         output: names and types of the new columns, e.g. ``"label int, scores array<float>"``.
         keep: columns that stay beside the new ones; ``None``: all. Others that are no input are not read.
         splits: let tasks read Parquet and Delta files themselves where the plan is a plain scan, as they are
-            when this is called; `reading` says whether it is, and why not.
+            when this is called; `tritium.reading` says whether, and why not.
         batches: what the model gets: ``numpy`` arrays or ``torch`` tensors by column, or an ``arrow`` batch.
         pad: makes lists of different lengths as long as each other, with this value per column, e.g.
             ``{"tokens": 0}``; the model also gets ``tokens_length``, as int32. A batch is as wide as its
@@ -150,6 +151,9 @@ def predict(
             product=product,
             priority=priority,
         )
+    needed = dict.fromkeys((*kept, *names, *([error] if failed else [])))
+    rows = df if keep is None else df.select([_quoted(name) for name in needed])
+    how = reading(rows) if splits else BySpark(why="splits=False")
     task = InferenceTask(
         load=load,
         model=digest(load, added.simpleString(), on_error, batches, request, keep_s),
@@ -168,14 +172,12 @@ def predict(
         policy=policy,
         wait_s=wait_s,
         keep_s=keep_s,
-        report=report,
-        call=secrets.token_hex(4),
+        report=None
+        if report is None
+        else Reporting(folder=report, call=secrets.token_hex(4), reading=how.sentence),
         path=None if isinstance(model_path, Path) else model_path,
     )
     schema = StructType([*(df.schema[name] for name in kept), *new.fields])
-    needed = dict.fromkeys((*kept, *names, *([error] if failed else [])))
-    rows = df if keep is None else df.select([_quoted(name) for name in needed])
-    how = reading(rows) if splits else BySpark(why="splits=False")
     profile = feeder_profile(df.sparkSession) if gpu else None
     return map_rows(rows, task, schema, reading=how, profile=profile)
 

@@ -62,6 +62,8 @@ class Profile:
     """From the first loaded model to the last row."""
     busy: Mapping[str, float]
     """By device, or ``CPU``: the part of the time, from its first answer to its last, that it predicted."""
+    reading: str
+    """Who read the rows, and why: one sentence, or several where calls of `predict` differ."""
     bottleneck: str
     """One sentence: what the run waited for, and what would help."""
 
@@ -95,6 +97,7 @@ def merged(reports: Sequence[TaskReport]) -> Profile:
         queued=sum(report.queued * report.batches for report in reports) / max(batches, 1),
         rows_per_s=rows / max(ended - began, 1e-9),
         busy=busy,
+        reading="; ".join(dict.fromkeys(report.reading for report in reports)),
         bottleneck=_bottleneck(
             steps, seconds=seconds, busy=busy, batches=batches, load_s=longest_load, wall_s=ended - began
         ),
@@ -162,7 +165,8 @@ def table(profile: Profile) -> str:
         f"{profile.rows_per_s:,.0f} rows/s, {profile.queued:.1f} batches queued, "
         f"busy {profile.busy_share:.0%}"
     )
-    return "\n".join((*lines, facts, profile.bottleneck[0].upper() + profile.bottleneck[1:] + "."))
+    sentences = (profile.reading, profile.bottleneck)
+    return "\n".join((*lines, facts, *(f"{said[0].upper()}{said[1:]}." for said in sentences if said)))
 
 
 def as_data(profile: Profile) -> dict[str, Any]:

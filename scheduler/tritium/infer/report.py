@@ -17,11 +17,22 @@ from pathlib import Path
 from tritium.errors import BadSpec
 from tritium_discovery import Uuid
 
-__all__ = ["Run", "TaskReport", "read_reports", "runs", "write_report"]
+__all__ = ["Reporting", "Run", "TaskReport", "read_reports", "runs", "write_report"]
 
 _KEPT = 100
 """Runs of a folder; a stream would fill any disk."""
 _NAME = re.compile(r"(?:query=(?P<query>[^,]+),batch=(?P<batch>\d+),)?call=(?P<call>\w+),use=(?P<use>\w+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reporting:
+    """What the tasks of one call of `predict` know about their reports."""
+
+    folder: Path
+    call: str
+    """See `Run`."""
+    reading: str
+    """See `TaskReport`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +90,8 @@ class TaskReport:
     """Of the Python worker."""
     owner: int
     """The pid of the process that has the model; the tasks of one device share it."""
+    reading: str
+    """Who read the rows, and why: a sentence of `tritium.reading`."""
     rows: int
     bad: int
     """Rows that failed, and have an error instead of a prediction."""

@@ -20,7 +20,7 @@ from tritium.infer.forms import Form
 from tritium.infer.identity import digest, shared_by
 from tritium.infer.lodging import Lodging, Place
 from tritium.infer.prepare import Prepare
-from tritium.infer.report import Run, write_report
+from tritium.infer.report import Reporting, Run, write_report
 from tritium.infer.words import Order
 
 if TYPE_CHECKING:
@@ -65,10 +65,7 @@ class InferenceTask:
     policy: str
     wait_s: float
     keep_s: float
-    report: Path | None
-    """Where reports go."""
-    call: str = ""
-    """What tells this call of `predict` from others, in reports."""
+    report: Reporting | None
     nulls: bool = False
     """Whether nulls become NaN and ``None`` in arrays, and are not rows that fail."""
     path: Callable[[str, int], Path] | None = None
@@ -111,8 +108,8 @@ class InferenceTask:
                 clock.written()
         except Failure as err:
             raise self._failed(err, clock.number, feeder) from None
-        if self.report is not None:
-            write_report(clock.report(prepare), self.report, self._run(context))
+        if (to := self.report) is not None:
+            write_report(clock.report(prepare, reading=to.reading), to.folder, _run(context, to.call))
 
     def _windows(self) -> Windows | None:
         if self.padding is None or not self.padding.buckets:
@@ -158,14 +155,6 @@ class InferenceTask:
         path = self.path(query or "", int(batch or "0"))
         return pickle.dumps((_Versioned(load=self.load, path=path), ())), digest(self.model, path)
 
-    def _run(self, context: Any) -> Run:
-        """What this task is a part of: all tasks of one use of the DataFrame say the same."""
-        query, batch, action = (context.getLocalProperty(name) for name in (_QUERY, _BATCH, _ACTION))
-        use = action if action is not None else f"stage{context.stageId()}"
-        if query is None or batch is None:
-            return Run(call=self.call, use=use)
-        return Run(call=self.call, use=use, query=query, batch=int(batch))
-
     def _failed(self, err: Failure, number: int, feeder: Feeder) -> ModelFailed:
         """Say it to the driver; the note is all that survives the way there besides the sentence."""
         devices = feeder.owner.devices
@@ -185,6 +174,15 @@ class _Versioned:
     def __call__(self, device: Any) -> Any:
         load, arguments = pickle.loads(self.load)  # noqa: S301  the user's own
         return load(device, *arguments, self.path)
+
+
+def _run(context: Any, call: str) -> Run:
+    """What this task is a part of: all tasks of one use of the DataFrame say the same."""
+    query, batch, action = (context.getLocalProperty(name) for name in (_QUERY, _BATCH, _ACTION))
+    use = action if action is not None else f"stage{context.stageId()}"
+    if query is None or batch is None:
+        return Run(call=call, use=use)
+    return Run(call=call, use=use, query=query, batch=int(batch))
 
 
 def _all(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

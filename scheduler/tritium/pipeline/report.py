@@ -205,7 +205,8 @@ def _profile(predicted: Predicted) -> str:
     busy = ", ".join(f"<code>{escape(device)}</code> {share:.0%}" for device, share in profile.busy.items())
     said = (
         f"{_count(profile.batches, 'call')} of the model, {profile.mean_batch:.0f} rows each on average; "
-        f"it was busy: {busy}. The bottleneck: {escape(profile.bottleneck)}."
+        f"it was busy: {busy}. The rows: {escape(profile.reading)}. "
+        f"The bottleneck: {escape(profile.bottleneck)}."
     )
     head = ("step", "seconds of all tasks", "of their time", "")
     return f"<h3>Where the time went</h3><p>{said}</p>{_table(head, rows, numbers=(1, 2))}"

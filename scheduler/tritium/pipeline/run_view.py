@@ -31,6 +31,7 @@ def as_text(story: Story) -> str:
         numbers.append(("rows predicted", f"{infer.predicted.rows:,}"))
         numbers.append(("rows/s once loaded", f"{infer.predicted.rows_per_s:,.0f}"))
         if infer.predicted.profile is not None:
+            numbers.append(("reading", infer.predicted.profile.reading))
             numbers.append(("bottleneck", infer.predicted.profile.bottleneck))
         if story.pipeline.infer is not None:
             numbers.append(("predictions", str(story.pipeline.infer.sink.path)))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, TypeAlias
 
+from tritium.assign.reasons import counted
 from tritium.spark.lists import Decoded, Leaf, lying
 
 if TYPE_CHECKING:
@@ -126,15 +127,13 @@ class Splits:
     def sentence(self) -> str:
         """Say so, and how columns of lists are read."""
         pieces = [piece for task in self.tasks for piece in task]
-        files = len({piece.path for piece in pieces})
-        told = [
-            f"{name} is decoded by pyarrow ({', '.join(whys)})"
-            if whys
-            else f"{name} is copied from its pages while its lists are equally long"
-            for name, whys in self.lists.items()
-        ]
-        read = f"{len(self.tasks)} tasks read {len(pieces)} row groups of {files} Parquet files themselves"
-        return "; ".join([read, *told])
+        files = counted(len({piece.path for piece in pieces}), "Parquet file")
+        read, themselves = ("task reads", "itself") if len(self.tasks) == 1 else ("tasks read", "themselves")
+        told = [f"{len(self.tasks)} {read} {counted(len(pieces), 'row group')} of {files} {themselves}"]
+        copied = "is copied from its pages while its lists are equally long"
+        for name, whys in self.lists.items():
+            told += [f"{name} is decoded by pyarrow ({', '.join(whys)})" if whys else f"{name} {copied}"]
+        return "; ".join(told)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
