@@ -99,7 +99,7 @@ def _holders(directory: Path) -> Mapping[Uuid, str]:
     """Who vouches for processes on a card; looked up only when there are some."""
     from tritium_discovery import holds
 
-    return {uuid: str(holder) for uuid, holder in holds.held(directory).items()}
+    return {uuid: holds.described(having) for uuid, having in holds.held(directory).items()}
 
 
 def _say(sentence: str) -> None:

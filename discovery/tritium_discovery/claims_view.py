@@ -12,23 +12,27 @@ __all__ = ["claim_rows"]
 
 
 def claim_rows(
-    live: Sequence[claims.Claim], held: Mapping[Uuid, holds.Holder]
+    live: Sequence[claims.Claim], held: Mapping[Uuid, Sequence[holds.Holder]]
 ) -> Iterator[Mapping[str, object]]:
-    """Yield a row for each claimed device, with its holder, then each that is held without a claim."""
+    """Yield a row for each claimed device, with its holder, then each that is held without a claim.
+
+    A device that several share has a row for each of them.
+    """
     left = dict(held)
     for claim in live:
         for device in claim.devices:
-            yield {
-                "uuid": device.uuid,
-                "address": device.address,
-                "claimed_by": f"JVM {claim.owner.pid} ({claim.id})",
-                "since": _time(claim.since),
-                "emulated": claim.machine,
-                **_holder(left.pop(device.uuid, None)),
-            }
+            for holder in left.pop(device.uuid, ()) or (None,):
+                yield {
+                    "uuid": device.uuid,
+                    "address": device.address,
+                    "claimed_by": f"JVM {claim.owner.pid} ({claim.id})",
+                    "since": _time(claim.since),
+                    "emulated": claim.machine,
+                    **_holder(holder),
+                }
     claim_of_nobody = dict.fromkeys(("address", "claimed_by", "since", "emulated"))
-    for uuid, holder in sorted(left.items()):
-        yield {"uuid": uuid, **claim_of_nobody, **_holder(holder)}
+    for uuid, having in sorted(left.items()):
+        yield from ({"uuid": uuid, **claim_of_nobody, **_holder(holder)} for holder in having)
 
 
 def _holder(holder: holds.Holder | None) -> Mapping[str, object]:

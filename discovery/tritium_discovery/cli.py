@@ -273,7 +273,7 @@ def _claimed(settings: Settings) -> dict[Uuid, str]:
 
 
 def _held(settings: Settings) -> dict[Uuid, str]:
-    return {uuid: str(holder) for uuid, holder in holds.held(state_directory(settings)).items()}
+    return {uuid: holds.described(having) for uuid, having in holds.held(state_directory(settings)).items()}
 
 
 def _print_json(document: object) -> None:

@@ -1,4 +1,4 @@
-"""Drains: whoever holds a device is asked to give it up, with a deadline.
+"""Drains: whoever holds a device, or a share of it, is asked to give it up, with a deadline.
 
 What is asked stands in the hold's own file, behind the holder's note: no socket that could be stale, and
 any user of the directory may ask. It is addressed to one holder, so the next one never hears it. A
@@ -43,44 +43,62 @@ class Ask(NamedTuple):
 
 def ask(
     uuid: Uuid, *, by: str, within_s: float, directory: Path, priority: int = 0, of: str | None = None
-) -> holds.Holder | None:
-    """Ask the holder of a device to give it up within ``within_s``; does not wait.
+) -> tuple[holds.Holder, ...]:
+    """Ask the holder of a device, or all that share it, to give it up within ``within_s``; does not wait.
 
-    Returns who was asked, or ``None`` if nobody holds the device, its holder never gives way, or it is not
-    the one that was decided on (``of``, as ``str`` of a `Holder`). To ask again is to ask once: the earlier
-    deadline counts, and the more important asker.
+    Returns who was asked: nobody if nobody holds the device, or its holders never give way; only the one
+    that was decided on (``of``, the ``name`` of a `Holder`), if one was. To ask again is to ask once: the
+    earlier deadline counts, and the more important asker.
 
     Raises:
         BadState: a file in ``directory`` is not what it should be.
         TimedOut: the host's lock could not be had.
     """
-    holder = holds.held(directory).get(uuid)
-    if holder is None or holder.drain_s is None or of not in (None, str(holder)):
-        return None
-    deadline = time.time() + within_s
-    fileno = open_plain(holds.hold_file(directory, uuid), os.O_RDWR, mode=0)
-    try:
-        asked = Ask(by=by[:_MOST_WORDS], deadline=deadline, priority=priority)
-        before = _read(fileno, holder.since) or asked
-        first = min(before, asked, key=lambda one: (-one.priority, one.deadline))
-        says = {**first._asdict(), "deadline": min(before.deadline, deadline), "to": holder.since}
-        os.pwrite(fileno, json.dumps(says).encode().ljust(_MOST_BYTES), _OFFSET)
-    finally:
-        os.close(fileno)
-    return holder
+    asked = Ask(by=by[:_MOST_WORDS], deadline=time.time() + within_s, priority=priority)
+    able = [
+        (path, holder)
+        for path, holder in holds.holders(directory, uuid)
+        if holder.drain_s is not None and of in (None, holder.name)
+    ]
+    for path, holder in able:
+        fileno = open_plain(path, os.O_RDWR, mode=0)
+        try:
+            _write(fileno, asked, to=holder.since)
+        finally:
+            os.close(fileno)
+    return tuple(holder for _, holder in able)
+
+
+def _write(fileno: int, asked: Ask, *, to: float) -> None:
+    before = _read(fileno, to) or asked
+    first = min(before, asked, key=lambda one: (-one.priority, one.deadline))
+    says = {**first._asdict(), "deadline": min(before.deadline, asked.deadline), "to": to}
+    os.pwrite(fileno, json.dumps(says).encode().ljust(_MOST_BYTES), _OFFSET)
 
 
 def promised(directory: Path) -> Mapping[Uuid, Ask]:
     """Return which devices were asked for, and by whom, that nobody new has taken since, nor is too late for.
 
+    Of those who asked the sharers of a device it is the most important.
+
     Raises:
         BadState: a file in ``directory`` is not what it should be.
     """
     now = time.time()
-    asks = {
-        uuid: _read(fileno, holds.read_note(fileno).since) for uuid, fileno in holds.hold_files(directory)
-    }
-    return {uuid: ask for uuid, ask in asks.items() if ask is not None and now < ask.deadline + _PROMISED_S}
+    whole_since: dict[Uuid, float] = {}
+    asks: dict[Uuid, Ask] = {}
+    for file in holds.hold_files(directory):
+        since = holds.read_note(file.fileno).since
+        if file.mib is None:
+            whole_since[file.uuid] = since
+        asked = _read(file.fileno, since)
+        over = since < whole_since.get(file.uuid, since)  # who asked the sharers, or another, had it since
+        if asked is None or over or now >= asked.deadline + _PROMISED_S:
+            continue
+        asks[file.uuid] = min(
+            asks.get(file.uuid, asked), asked, key=lambda one: (-one.priority, one.deadline)
+        )
+    return asks
 
 
 class Drainable:

@@ -1,7 +1,8 @@
-"""Holds: which process uses a device now. One flock'd descriptor per UUID, released by the kernel.
+"""Holds: which process uses a device now, or a share of its memory. One flock'd descriptor for each.
 
-Nobody has to clean up: when the last process that has the descriptor is gone, killed or not, the device
-is free. What the files say is for people only; the lock is the truth.
+Nobody has to clean up: when the last process that has the descriptor is gone, killed or not, the kernel
+has freed what it held. What the files say is for people only; the lock and the file's name are the truth.
+A device held whole is ``hold-UUID``, a share of it ``share-UUID.MIB.N``; all is taken under the host's lock.
 """
 
 from __future__ import annotations
@@ -10,19 +11,32 @@ import fcntl
 import json
 import os
 import pwd
+import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple, NoReturn, Self
 
 from tritium_discovery.errors import BadState, DeviceHeld
 from tritium_discovery.observation import Uuid
 from tritium_discovery.state import host_lock, not_ours, open_plain
 
-__all__ = ["Hold", "Holder", "adopt", "held", "hold_file", "hold_files", "read_note", "take"]
+__all__ = [
+    "Hold",
+    "HoldFile",
+    "Holder",
+    "adopt",
+    "described",
+    "held",
+    "hold_files",
+    "holders",
+    "read_note",
+    "take",
+    "take_share",
+]
 
-_PREFIX = "hold-"
+_NAME = re.compile(r"(?:hold-(?P<whole>[0-9A-Za-z-]+)|share-(?P<part>[0-9A-Za-z-]+)\.(?P<mib>[1-9]\d*)\.\d+)")
 _LOCK_TIMEOUT_S = 10.0
 _MOST_BYTES = 4096
 _MOST_WORDS = 500
@@ -30,7 +44,7 @@ _MOST_WORDS = 500
 
 
 class Holder(NamedTuple):
-    """Who holds a device, in its own words."""
+    """Who holds a device, or a share of it, in its own words."""
 
     pid: int
     """E.g. ``4711``; 0 when the holder left no note."""
@@ -44,16 +58,34 @@ class Holder(NamedTuple):
     """Seconds in which it gives the device up when it is asked to (`drain`); ``None``: it never does."""
     priority: int | None = None
     """Who may ask it: only somebody more important; ``None``: nobody needs it now, so anybody may."""
+    mib: int | None = None
+    """The share of the device's memory that it holds, e.g. ``4096``; ``None``: it has the device alone."""
+
+    @property
+    def name(self) -> str:
+        """What it is called, and told from others by, e.g. ``owner of model 3fa94c (pid 4711)``."""
+        return f"{self.what} (pid {self.pid})" if self.pid else self.what
 
     def __str__(self) -> str:
-        return f"{self.what} (pid {self.pid})" if self.pid else self.what
+        return self.name if self.mib is None else f"{self.name} ({self.mib} MiB)"
+
+
+class HoldFile(NamedTuple):
+    """A file that is locked while somebody holds what it is called after."""
+
+    path: Path
+    uuid: Uuid
+    mib: int | None
+    """The share that it stands for; ``None``: the whole device."""
+    fileno: int
+    """Open for reading."""
 
 
 _UNKNOWN = Holder(pid=0, user="", what="a process that left no note", since=0.0)
 
 
 class Hold:
-    """Devices held by this process, until ``close`` or the end of every process that has the descriptors."""
+    """What this process holds, until ``close`` or the end of every process that has the descriptors."""
 
     __slots__ = ("_open", "filenos", "uuids")
 
@@ -78,10 +110,10 @@ class Hold:
 
 
 def take(uuids: Sequence[Uuid], *, what: str, directory: Path) -> Hold:
-    """Hold all of ``uuids`` or none; does not wait.
+    """Hold all of ``uuids`` or none, each of them whole; does not wait.
 
     Raises:
-        DeviceHeld: another process holds one of them; ``.uuid`` and ``.holder`` say which and who.
+        DeviceHeld: others hold one of them, or shares of it; ``.uuid`` and ``.holder`` say which and who.
         BadState: a file in ``directory`` is not what it should be.
         TimedOut: the host's lock could not be had.
     """
@@ -89,15 +121,54 @@ def take(uuids: Sequence[Uuid], *, what: str, directory: Path) -> Hold:
     try:
         with host_lock(directory, timeout_s=_LOCK_TIMEOUT_S):
             for uuid in uuids:
-                fileno = open_plain(hold_file(directory, uuid), os.O_RDWR, mode=0o666)
-                opened.append(fileno)
-                _lock_or_raise(fileno, uuid)
+                having = [holder for _, holder in _holders(directory, uuid)]
+                opened.append(_open(directory, uuid))
+                if having or not _lock(opened[-1]):
+                    _refuse(uuid, having)
             adopt(opened, what=what)
     except BaseException:
         for fileno in opened:
             os.close(fileno)
         raise
     return Hold(uuids, opened)
+
+
+def take_share(uuid: Uuid, mib: int, *, of_mib: int, what: str, directory: Path) -> Hold:
+    """Hold ``mib`` of a device's memory, beside others that hold shares of it; does not wait.
+
+    Never are more than ``of_mib`` held of it in all: its memory, or what somebody unknown leaves of it.
+
+    Raises:
+        DeviceHeld: others hold it whole, or so much of it that this is not left; ``.holder`` says who.
+        ValueError: the device never has as much, or that is no share.
+        BadState: a file in ``directory`` is not what it should be.
+        TimedOut: the host's lock could not be had.
+    """
+    if not 0 < mib <= of_mib:
+        raise ValueError(f"a share of {mib} MiB of {of_mib}")
+    with host_lock(directory, timeout_s=_LOCK_TIMEOUT_S):
+        having = [holder for _, holder in _holders(directory, uuid)]
+        if sum(of_mib if holder.mib is None else holder.mib for holder in having) + mib > of_mib:
+            _refuse(uuid, having)
+        hold = Hold([uuid], [_free_slot(directory, uuid, mib)])
+        try:
+            adopt(hold.filenos, what=what)
+        except BaseException:  # a full disk
+            hold.close()
+            raise
+    return hold
+
+
+def _refuse(uuid: Uuid, having: Sequence[Holder]) -> NoReturn:
+    raise DeviceHeld(uuid, described(having))
+
+
+def _free_slot(directory: Path, uuid: Uuid, mib: int) -> int:
+    number = 0
+    while not _lock(fileno := _open(directory, uuid, f".{mib}.{number}")):
+        os.close(fileno)
+        number += 1
+    return fileno
 
 
 def adopt(
@@ -120,29 +191,48 @@ def adopt(
     return since
 
 
-def held(directory: Path) -> Mapping[Uuid, Holder]:
-    """Who holds what now.
+def held(directory: Path) -> Mapping[Uuid, tuple[Holder, ...]]:
+    """Who holds what now: of each device that is held its only holder, or all that have shares of it.
 
     Raises:
         BadState: a file in ``directory`` is not what it should be.
         TimedOut: the host's lock could not be had.
     """
-    found: dict[Uuid, Holder] = {}
+    by_uuid: dict[Uuid, tuple[Holder, ...]] = {}
     # Probing takes each lock for a moment: only under the host's lock can that disturb nobody.
     with host_lock(directory, timeout_s=_LOCK_TIMEOUT_S):
-        for uuid, fileno in hold_files(directory):
-            if not _lock(fileno):
-                found[uuid] = read_note(fileno)
-    return found
+        for file in hold_files(directory):
+            if not _lock(file.fileno):
+                by_uuid[file.uuid] = (*by_uuid.get(file.uuid, ()), _holder(file))
+    return by_uuid
 
 
-def hold_files(directory: Path) -> Iterator[tuple[Uuid, int]]:
-    """Open one hold file after the other, for reading; those that another user hides are skipped.
+def holders(directory: Path, uuid: Uuid) -> Sequence[tuple[Path, Holder]]:
+    """Who holds a device now, or shares of it, each with the file that is locked for it.
+
+    Raises:
+        BadState: a file in ``directory`` is not what it should be.
+        TimedOut: the host's lock could not be had.
+    """
+    with host_lock(directory, timeout_s=_LOCK_TIMEOUT_S):
+        return _holders(directory, uuid)
+
+
+def described(having: Iterable[Holder]) -> str:
+    """Name all holders of a device, each with its share."""
+    return ", ".join(map(str, having))
+
+
+def hold_files(directory: Path, uuid: Uuid | None = None) -> Iterator[HoldFile]:
+    """Open one file after the other, for reading, whole devices first; those another user hides are skipped.
 
     Raises:
         BadState: a file in ``directory`` is not what it should be.
     """
-    for path in sorted(directory.glob(f"{_PREFIX}*")):
+    for path in sorted((*directory.glob("hold-*"), *directory.glob("share-*"))):
+        name = _NAME.fullmatch(path.name)
+        if name is None or uuid not in (None, name["whole"] or name["part"]):
+            continue
         try:
             fileno = open_plain(path, os.O_RDONLY, mode=0)
         except BadState:
@@ -150,25 +240,25 @@ def hold_files(directory: Path) -> Iterator[tuple[Uuid, int]]:
                 continue
             raise
         try:
-            yield Uuid(path.name.removeprefix(_PREFIX)), fileno
+            mib = int(name["mib"]) if name["mib"] else None
+            yield HoldFile(path, Uuid(name["whole"] or name["part"]), mib, fileno)
         finally:
             os.close(fileno)
 
 
-def hold_file(directory: Path, uuid: Uuid) -> Path:
-    """Where the hold of a device lives: its lock, its holder's note, and what its holder is asked.
+def _holders(directory: Path, uuid: Uuid) -> Sequence[tuple[Path, Holder]]:
+    return [(file.path, _holder(file)) for file in hold_files(directory, uuid) if not _lock(file.fileno)]
 
-    Raises:
-        BadState: that is no UUID.
-    """
-    if not uuid.replace("-", "").isalnum():
+
+def _holder(file: HoldFile) -> Holder:
+    return read_note(file.fileno)._replace(mib=file.mib)
+
+
+def _open(directory: Path, uuid: Uuid, share: str = "") -> int:
+    path = directory / f"{'share' if share else 'hold'}-{uuid}{share}"
+    if not _NAME.fullmatch(path.name):
         raise BadState(f"{uuid!r} is no device UUID")
-    return directory / f"{_PREFIX}{uuid}"
-
-
-def _lock_or_raise(fileno: int, uuid: Uuid) -> None:
-    if not _lock(fileno):
-        raise DeviceHeld(uuid, read_note(fileno))
+    return open_plain(path, os.O_RDWR, mode=0o666)
 
 
 def _lock(fileno: int) -> bool:

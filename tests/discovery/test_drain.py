@@ -39,8 +39,8 @@ def test_an_owner_that_is_asked_gives_its_devices_up(tmp_path: Path) -> None:
 
         asked = drain.ask(OTHER, by="rank 0 of gang 7c1e", within_s=5.0, directory=tmp_path)
 
-        assert asked is not None
-        assert (asked.pid, asked.what, asked.drain_s) == (owner.pid, "owner of model 3f", 2.0)
+        (holder,) = asked
+        assert (holder.pid, holder.what, holder.drain_s) == (owner.pid, "owner of model 3f", 2.0)
         assert owner.stdout.readline() == "rank 0 of gang 7c1e\n"
         eventually(lambda: not holds.held(tmp_path))
 
@@ -49,10 +49,10 @@ def test_a_holder_that_never_gives_way_is_not_asked_and_a_free_device_has_nobody
     tmp_path: Path,
 ) -> None:
     with holds.take([ONE], what="rank 0 of gang 7c1e", directory=tmp_path):
-        assert drain.ask(ONE, by="another", within_s=1.0, directory=tmp_path) is None
+        assert drain.ask(ONE, by="another", within_s=1.0, directory=tmp_path) == ()
 
-    assert drain.ask(ONE, by="another", within_s=1.0, directory=tmp_path) is None
-    assert drain.ask(OTHER, by="another", within_s=1.0, directory=tmp_path) is None
+    assert drain.ask(ONE, by="another", within_s=1.0, directory=tmp_path) == ()
+    assert drain.ask(OTHER, by="another", within_s=1.0, directory=tmp_path) == ()
 
 
 def test_the_earliest_deadline_counts_whoever_asks_and_for_whichever_device(tmp_path: Path) -> None:
@@ -72,11 +72,11 @@ def test_the_earliest_deadline_counts_whoever_asks_and_for_whichever_device(tmp_
 def test_only_the_holder_that_was_decided_on_is_asked(tmp_path: Path) -> None:
     with holds.take([ONE], what="x", directory=tmp_path) as hold:
         drainable = drain.Drainable(hold.filenos, what="owner", drain_s=1.0)
-        (holder,) = holds.held(tmp_path).values()
+        ((holder,),) = holds.held(tmp_path).values()
 
-        assert drain.ask(ONE, of="another (pid 1)", by="gang", within_s=1.0, directory=tmp_path) is None
+        assert drain.ask(ONE, of="another (pid 1)", by="gang", within_s=1.0, directory=tmp_path) == ()
         assert drainable.asked() is None
-        assert drain.ask(ONE, of=str(holder), by="gang", within_s=1.0, directory=tmp_path) == holder
+        assert drain.ask(ONE, of=holder.name, by="gang", within_s=1.0, directory=tmp_path) == (holder,)
         assert drainable.asked() is not None
 
 
@@ -109,11 +109,11 @@ def test_a_promise_ends_a_while_after_the_deadline(tmp_path: Path) -> None:
 def test_an_owner_says_anew_how_important_it_is_and_hears_what_it_was_asked_before(tmp_path: Path) -> None:
     with holds.take([ONE], what="x", directory=tmp_path) as hold:
         drainable = drain.Drainable(hold.filenos, what="owner", drain_s=1.0, priority=4)
-        (before,) = holds.held(tmp_path).values()
+        ((before,),) = holds.held(tmp_path).values()
         drain.ask(ONE, by="gang", within_s=1.0, directory=tmp_path)
 
         drainable.weigh(None)
-        (after,) = holds.held(tmp_path).values()
+        ((after,),) = holds.held(tmp_path).values()
 
         assert (before.priority, after.priority) == (4, None)
         assert after == before._replace(priority=None)

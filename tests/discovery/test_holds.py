@@ -74,7 +74,7 @@ def test_who_adopts_a_hold_is_its_holder(tmp_path: Path) -> None:
     with holds.take([ONE], what="the launcher", directory=tmp_path) as hold:
         holds.adopt(hold.filenos, what="rank 3 " + "of a gang with a very long name " * 500)
 
-        holder = holds.held(tmp_path)[ONE]
+        (holder,) = holds.held(tmp_path)[ONE]
 
     assert holder.pid == os.getpid()
     assert holder.what.startswith("rank 3 of a gang with a very long name")
@@ -93,7 +93,7 @@ def _freed_after_s(directory: Path) -> float:
     ) as holder:
         assert holder.stdout is not None
         child = int(holder.stdout.readline())
-        eventually(lambda: holds.held(directory)[ONE].pid == child)
+        eventually(lambda: holds.held(directory)[ONE][0].pid == child)
 
         holder.kill()
         holder.wait()
@@ -103,7 +103,7 @@ def _freed_after_s(directory: Path) -> float:
         eventually(lambda: not holds.held(directory))
         freed_s = time.monotonic() - killed
 
-    assert {str(one) for one in still.values()} == {f"rank 1 of gang 7c1e (pid {child})"}
+    assert {holds.described(having) for having in still.values()} == {f"rank 1 of gang 7c1e (pid {child})"}
     return freed_s
 
 
@@ -134,7 +134,7 @@ def test_whatever_a_note_says_the_lock_is_the_truth(
     with holds.take([ONE], what="x", directory=directory) as hold:
         os.pwrite(hold.filenos[0], note.ljust(4096), 0)
 
-        holder = holds.held(directory)[ONE]
+        (holder,) = holds.held(directory)[ONE]
 
     assert isinstance(str(holder), str)
     assert isinstance(holder, Holder)

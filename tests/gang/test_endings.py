@@ -114,7 +114,7 @@ def test_a_hold_lasts_exactly_as_long_as_the_rank(attend: Callable[..., Attended
     hidden(tmp_path / "note")
 
     holder = eventually(
-        lambda: next((h for h in holds.held(tmp_path).values() if h.what.startswith("rank 0")), None)
+        lambda: next((h for (h,) in holds.held(tmp_path).values() if h.what.startswith("rank 0")), None)
     )
     assert holder is not None
     assert holder.pid == process.pid

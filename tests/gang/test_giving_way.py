@@ -77,7 +77,7 @@ def queries(spark: SparkSession, state: Path, over: Path) -> Iterator[Queries]:
         futures = {priority: pool.submit(run, priority) for priority in (LOW, HIGH)}
         try:
             eventually(lambda: len(list(over.parent.glob("first answered by *"))) == 2, limit_s=60)
-            assert {holder.priority for holder in holds.held(state).values()} == {LOW, HIGH}
+            assert {holder.priority for (holder,) in holds.held(state).values()} == {LOW, HIGH}
             yield futures
         finally:
             over.touch()
@@ -110,7 +110,7 @@ def test_a_gang_that_is_not_more_important_waits_and_is_told_for_whom(
     spark: SparkSession, state: Path, tmp_path: Path
 ) -> None:
     with queries(spark, state, tmp_path / "over") as running:
-        owners = {str(holder) for holder in holds.held(state).values()}
+        owners = {str(holder) for (holder,) in holds.held(state).values()}
         with pytest.raises(Unplaceable) as refused:
             tritium.Gang(ranks=1, priority=LOW, launch_timeout_s=4).run(use)
     pids = {row.pid for future in running.values() for row in future.result(timeout=60)}

@@ -112,7 +112,9 @@ def test_gangs_in_two_applications_on_one_host_never_share_a_device(tmp_path: Pa
         claimed = [[device.uuid for device in claim.devices] for claim in claims.live(tmp_path)]
 
     assert len(held) == 4
-    assert sorted(holder.what.split(" of ")[0] for holder in held.values()) == ["rank 0"] * 2 + ["rank 1"] * 2
+    assert (
+        sorted(holder.what.split(" of ")[0] for (holder,) in held.values()) == ["rank 0"] * 2 + ["rank 1"] * 2
+    )
     assert [len(devices) for devices in claimed] == [2, 2, 2, 2]
     assert len({uuid for devices in claimed for uuid in devices}) == 8
 
@@ -131,7 +133,7 @@ def test_a_gang_and_an_inference_job_in_two_applications_never_share_a_device(tm
         held = holds.held(tmp_path)
         claimed = [{device.uuid for device in claim.devices} for claim in claims.live(tmp_path)]
 
-    ranks = {uuid for uuid, holder in held.items() if holder.what.startswith("rank")}
+    ranks = {uuid for uuid, (holder,) in held.items() if holder.what.startswith("rank")}
     owners = {uuid: at for at, devices in enumerate(claimed) for uuid in devices}
     assert len(ranks) == 2
     assert [len(devices) for devices in claimed] == [2, 2, 2, 2]

@@ -71,7 +71,7 @@ def test_a_model_is_loaded_once_per_device_however_many_tasks_feed_it(
         time.sleep(1)  # a gap between micro-batches
 
     assert len(list(tmp_path.iterdir())) == 2
-    assert {holder.pid for holder in holds.held(state).values()} == {p.pid for p in two_t4.owners()}
+    assert {holder.pid for (holder,) in holds.held(state).values()} == {p.pid for p in two_t4.owners()}
     assert len(holds.held(state)) == 2
 
 
@@ -214,7 +214,7 @@ def test_an_owner_that_is_asked_to_leave_does_and_the_rest_goes_to_another(
 
     asked = drain.ask(device, by="rank 0 of gang g", within_s=5, directory=state)
 
-    assert asked is not None
+    assert len(asked) == 1
     assert sum(first) + sum(answered.fed.rows for answered in answers) == 40
     assert len(list(tmp_path.iterdir())) == 2
 

@@ -47,7 +47,7 @@ def use(**options: Any) -> dict[str, Any]:
             "memory": [device.memory_mib for device in devices],
             "addresses": [device.address for device in devices],
             "environment": [os.environ[name] for name in CUDA],
-            "holders": [held[device.uuid].pid == os.getpid() for device in devices],
+            "holders": [held[device.uuid][0].pid == os.getpid() for device in devices],
             "began": began,
             "ended": time.time(),
         }

@@ -52,7 +52,7 @@ def test_without_spark_around_it_a_process_sees_all_that_nobody_claims(tmp_path:
 
     assert len(everything.pool) == 8
     assert view.pool == everything.pool[3:]
-    assert {uuid: str(holder) for uuid, holder in view.held.items()} == {
+    assert {uuid: holds.described(having) for uuid, having in view.held.items()} == {
         everything.pool[6]: f"somebody (pid {os.getpid()})"
     }
     assert view.count is None

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tritium.assign import Assigned, assign
+from tritium.assign import Assigned, Share, assign
+from tritium.assign.shares import left_of
 from tritium.assign.types import Request
 from tritium.spark.inventory import TaskView, snapshot_of
 from tritium_discovery import HostId, Settings, Uuid, discover, drain, holds
@@ -19,7 +20,11 @@ UUIDS = tuple(device.uuid for device in MACHINE.devices)
 
 
 def view(
-    executor: str, pool: tuple[Uuid, ...], *, host: str = "a", held: Mapping[Uuid, holds.Holder] | None = None
+    executor: str,
+    pool: tuple[Uuid, ...],
+    *,
+    host: str = "a",
+    held: Mapping[Uuid, tuple[holds.Holder, ...]] | None = None,
 ) -> TaskView:
     return TaskView(
         inventory=replace(MACHINE, host=HostId(host)),
@@ -31,8 +36,12 @@ def view(
     )
 
 
-def holder(what: str, *, drain_s: float | None = None, priority: int | None = None) -> holds.Holder:
-    return holds.Holder(pid=0, user="alice", what=what, since=0.0, drain_s=drain_s, priority=priority)
+def holder(
+    what: str, *, drain_s: float | None = None, priority: int | None = None, mib: int | None = None
+) -> holds.Holder:
+    return holds.Holder(
+        pid=0, user="alice", what=what, since=0.0, drain_s=drain_s, priority=priority, mib=mib
+    )
 
 
 def test_two_executors_on_one_host_are_two_pools_of_it() -> None:
@@ -61,8 +70,8 @@ def test_a_host_stands_in_the_rack_that_its_executors_are_told() -> None:
 
 
 def test_views_taken_at_different_moments_agree_on_the_least() -> None:
-    early = view("driver", UUIDS[:3], held={UUIDS[0]: holder("task 1")})
-    late = view("driver", UUIDS[1:4], held={UUIDS[1]: holder("task 2")})
+    early = view("driver", UUIDS[:3], held={UUIDS[0]: (holder("task 1"),)})
+    late = view("driver", UUIDS[1:4], held={UUIDS[1]: (holder("task 2"),)})
 
     (pool,) = snapshot_of([early, late]).hosts[0].pools
 
@@ -102,7 +111,7 @@ def test_executors_without_isolation_may_see_the_same_devices_and_share_none(exe
 
 
 def test_an_owner_that_gives_way_when_it_is_asked_has_a_share_of_all_of_its_device() -> None:
-    held = {UUIDS[0]: holder("owner of a model", drain_s=5.0, priority=2), UUIDS[1]: holder("rank 0")}
+    held = {UUIDS[0]: (holder("owner of a model", drain_s=5.0, priority=2),), UUIDS[1]: (holder("rank 0"),)}
 
     (pool,) = snapshot_of([view("driver", UUIDS[:2], held=held)]).hosts[0].pools
 
@@ -118,6 +127,37 @@ def test_an_owner_that_gives_way_when_it_is_asked_has_a_share_of_all_of_its_devi
         MACHINE.devices[0].memory_mib,
         MACHINE.devices[0].free_mib,
     )
+
+
+def test_those_who_share_a_device_have_what_they_were_promised_and_what_is_used_is_theirs() -> None:
+    used = replace(MACHINE.devices[0], free_mib=MACHINE.devices[0].memory_mib - 6_000)
+    having = (
+        holder("digits", mib=4_000, drain_s=5.0, priority=2),
+        holder("faces", mib=8_000, drain_s=5.0),
+        holder("about to load", mib=1_000),
+    )
+    shared = replace(
+        view("driver", UUIDS[:1], held={UUIDS[0]: having}), inventory=replace(MACHINE, devices=(used,))
+    )
+
+    (pool,) = snapshot_of([shared]).hosts[0].pools
+
+    assert not pool.held
+    assert pool.shares == (
+        Share(device=UUIDS[0], owner="digits", mib=4_000, used_mib=4_000, priority=2, drain_s=5.0),
+        Share(device=UUIDS[0], owner="faces", mib=8_000, used_mib=2_000, priority=None, drain_s=5.0),
+        Share(device=UUIDS[0], owner="about to load", mib=1_000, used_mib=0, priority=None),
+    )
+    assert left_of(used, pool.shares) == used.memory_mib - 13_000
+
+
+def test_who_shares_a_device_in_any_view_counts_once() -> None:
+    digits, faces = holder("digits", mib=4_000, drain_s=5.0), holder("faces", mib=8_000, drain_s=5.0)
+    views = [view("driver", UUIDS[:1], held={UUIDS[0]: having}) for having in ((digits,), (digits, faces))]
+
+    (pool,) = snapshot_of([*views, view("driver", UUIDS[:1])]).hosts[0].pools
+
+    assert sorted(share.owner for share in pool.shares) == ["digits", "faces"]
 
 
 PROMISED = {UUIDS[0]: "nobody, but promised to gang train-1"}

@@ -33,5 +33,5 @@ def survey(environ: Mapping[str, str]) -> Survey:
     inventory = discover(settings)
     directory = state_directory(settings)
     claimed = claims.described(claims.live(directory))
-    held = {uuid: str(holder) for uuid, holder in holds.held(directory).items()}
+    held = {uuid: holds.described(having) for uuid, having in holds.held(directory).items()}
     return Survey(inventory=inventory, taken={**claimed, **held})

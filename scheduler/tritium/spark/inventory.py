@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -55,8 +55,8 @@ class TaskView:
     """Whose they are: ``executor 1``, or ``driver`` where tasks run in the driver (``local[N]``)."""
     count: int | None
     """How many Spark granted; ``None`` if it granted none, or schedules none."""
-    held: Mapping[Uuid, holds.Holder]
-    """Devices of the pool in use now, and by whom."""
+    held: Mapping[Uuid, tuple[holds.Holder, ...]]
+    """Devices of the pool in use now, and by whom: its only holder, or all that share it."""
     promised: Mapping[Uuid, drain.Ask] = field(default_factory=dict)
     """Devices of the pool that were given up, or soon will be, for somebody who asked."""
     directory: Path
@@ -132,32 +132,49 @@ def _host(host: HostId, views: Sequence[TaskView], priority: int) -> Host:
 def _merged(name: str, views: Sequence[TaskView], priority: int) -> Pool:
     shared = set.intersection(*(set(view.pool) for view in views))
     devices = tuple(device for device in views[0].inventory.devices if device.uuid in shared)
-    holders = {uuid: holder for view in views for uuid, holder in view.held.items()}
+    holders: dict[Uuid, dict[str, holds.Holder]] = {}
+    for uuid, having in (item for view in views for item in view.held.items()):
+        holders.setdefault(uuid, {}).update((holder.name, holder) for holder in having)
     promised = {
         uuid: f"nobody, but promised to {ask.by}"
         for view in views
         for uuid, ask in view.promised.items()
         if ask.priority > priority
     }
-    held = {uuid: str(holder) for uuid, holder in holders.items() if holder.drain_s is None}
+    held = {uuid: name for uuid, having in holders.items() for name in having if _for_good(having[name])}
     shares = tuple(
-        _share(device, holders[device.uuid])
+        share
         for device in devices
-        if device.uuid in holders and holders[device.uuid].drain_s is not None
+        for share in _shares(
+            device, [one for one in holders.get(device.uuid, {}).values() if not _for_good(one)]
+        )
     )
     return Pool(name=name, devices=devices, held={**promised, **held}, shares=shares, seats=len(views))
 
 
-def _share(device: Device, holder: holds.Holder) -> Share:
-    """Return what an owner has that gives way when it is asked: all of the device, and all that is used."""
-    return Share(
-        device=device.uuid,
-        owner=str(holder),
-        mib=device.memory_mib,
-        used_mib=device.memory_mib - device.free_mib,
-        priority=holder.priority,
-        drain_s=holder.drain_s,
-    )
+def _for_good(holder: holds.Holder) -> bool:
+    """Whether somebody has the whole device and never gives way."""
+    return holder.mib is None and holder.drain_s is None
+
+
+def _shares(device: Device, holders: Iterable[holds.Holder]) -> Iterator[Share]:
+    """Return what owners have of a device; one that is alone on it and gives way has a share of all.
+
+    What is used is taken for theirs, as far as it was promised to them: whose it is is known outside of
+    containers only.
+    """
+    used_mib = device.memory_mib - device.free_mib
+    for holder in holders:
+        mib = device.memory_mib if holder.mib is None else holder.mib
+        yield Share(
+            device=device.uuid,
+            owner=holder.name,
+            mib=mib,
+            used_mib=min(mib, used_mib),
+            priority=holder.priority,
+            drain_s=holder.drain_s,
+        )
+        used_mib -= min(mib, used_mib)
 
 
 def ask_to_drain(shares: Iterable[Share], view: TaskView, *, by: str, priority: int, within_s: float) -> None:
@@ -222,7 +239,7 @@ def _pool(
 
 
 class _InUse(TypedDict):
-    held: Mapping[Uuid, holds.Holder]
+    held: Mapping[Uuid, tuple[holds.Holder, ...]]
     promised: Mapping[Uuid, drain.Ask]
 
 

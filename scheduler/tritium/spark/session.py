@@ -170,7 +170,7 @@ def _usable(settings: Settings, amount: int | None) -> tuple[Seen, ...]:
     directory = state_directory(settings)
     ours = Jvm.pid()
     claimed = claims.described(claim for claim in claims.live(directory) if claim.owner.pid != ours)
-    held = {uuid: str(holder) for uuid, holder in holds.held(directory).items()}
+    held = {uuid: holds.described(having) for uuid, having in holds.held(directory).items()}
     return choose(
         judge(look(settings).devices, settings, claimed=claimed, held=held), amount, visible=settings.visible
     )
