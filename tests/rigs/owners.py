@@ -45,6 +45,8 @@ class Executor:
         load: Callable[..., Any],
         *,
         gpu: int = 1,
+        share_mib: int = 0,
+        priority: int = 0,
         quarantine: bool = False,
         keep_s: float = 60,
     ) -> Lodging:
@@ -59,12 +61,17 @@ class Executor:
             output=("y",),
             quarantine=quarantine,
             keep_s=keep_s,
+            priority=priority,
         )
         return Lodging(
             order,
             self.place,
             model=digest(pickled, gpu, quarantine),
-            request=Request(members=1, devices_each=gpu, kind="replicas") if gpu else None,
+            request=Request(
+                members=1, devices_each=gpu, kind="replicas", share_mib=share_mib, priority=priority
+            )
+            if gpu
+            else None,
             policy="packed",
             granted=None,
         )

@@ -48,6 +48,7 @@ KINDS: Kinds = {
         lambda value: isinstance(value, Sequence) and all(_whole(one) for one in value),
     ),
     **dict.fromkeys(("batch_size", "ahead", "gpu", "min_memory_mib"), ("an integer", _whole)),
+    "share_mib": ("an integer", or_none(_whole)),
     **dict.fromkeys(("wait_s", "keep_s"), ("a number of seconds", number)),
     "preprocess": ("a function", or_none(callable)),
     "model_path": (

@@ -66,10 +66,18 @@ class Link:
         return bool(user == os.getuid())
 
 
-def bind(executor: str, model: str) -> socket.socket:
-    """Listen under a new name, for an owner that is about to start."""
+def bind(executor: str, model: str, *, only: str = "") -> socket.socket:
+    """Listen under a new name, for an owner that is about to start.
+
+    Raises:
+        OSError: the model has the ``only`` owner that is to be called so already (``EADDRINUSE``).
+    """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    listener.bind(f"\0{_name(executor, model)}{secrets.token_hex(6)}")
+    try:
+        listener.bind(f"\0{_name(executor, model)}{only or secrets.token_hex(6)}")
+    except OSError:
+        listener.close()
+        raise
     listener.listen(_BACKLOG)
     return listener
 

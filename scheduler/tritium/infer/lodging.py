@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from tritium.assign import Request, drain_for
 from tritium.errors import CannotHold, Unplaceable
+from tritium.infer.identity import digest
 from tritium.infer.link import Link, addresses, bind, connect
 from tritium.infer.memory import Memory
 from tritium.infer.words import Order
@@ -27,9 +29,14 @@ from tritium_discovery import Device, Hold
 from tritium_discovery.process import nearest_jvm
 from tritium_discovery.spark import command_line
 
-__all__ = ["Lodging", "Owner", "Place"]
+__all__ = ["SHARE", "Lodging", "Owner", "Place"]
+
+SHARE = "TRITIUM_SHARE_MIB"
+"""Tells a model the MiB of its device's memory that it may use, where it shares the device."""
 
 _POLL_S = 0.1
+_LOOK_S = 0.5
+"""Of shares it matters what memory is free, and the driver is asked for that."""
 _MOST_GUESTS = 256
 _STDERR = 2
 """Of the Python worker, which is the executor's."""
@@ -90,6 +97,7 @@ class Lodging:
     ) -> None:
         self._order = replace(order, executor=place.name)
         self._place, self._model, self._request, self._policy = place, model, request, policy
+        self._share_mib = request.share_mib if request is not None else 0
         self._granted = tuple(granted) if granted is not None else None
         self._view: TaskView | None = None
 
@@ -115,7 +123,7 @@ class Lodging:
                     raise CannotHold(f"{what} waited {wait_s:.0f} s for a device: {started}")
             if found is not None:
                 return found
-            time.sleep(_POLL_S)
+            time.sleep(_LOOK_S if self._share_mib else _POLL_S)
 
     def _shared(self) -> Owner | None:
         """Join others, so that all owners have about as many tasks; a model on the CPU is shared by none."""
@@ -147,9 +155,14 @@ class Lodging:
         """Start an owner on devices that are free now, or say why there are none."""
         if self._request is None:
             return self._start((), None)
-        self._view = refreshed(self._view) if self._view is not None else self._look()
+        if self._view is None or self._share_mib:
+            self._view = self._look()
+        else:
+            self._view = refreshed(self._view)
         try:
-            taken = take(self._view, self._request, self._policy, what=what, note=self._order.what)
+            taken = take(
+                self._without_ours(self._view), self._request, self._policy, what=what, note=self._order.what
+            )
         except Unplaceable:
             if addresses(self._place.executor, self._model):
                 return "others hold them"
@@ -160,17 +173,31 @@ class Lodging:
         with taken:
             return self._start(tuple(by_uuid[uuid] for uuid in taken.uuids), taken)
 
+    def _without_ours(self, view: TaskView) -> TaskView:
+        """Leave out the devices of which this model has a share already: there it would be loaded twice."""
+        if not self._share_mib:
+            return view
+        there = {address.rpartition("-")[2] for address in addresses(self._place.executor, self._model)}
+        return replace(view, pool=tuple(uuid for uuid in view.pool if digest(uuid) not in there))
+
     def _look(self) -> TaskView:
         return task_view(self._granted, environ=os.environ)
 
     def _start(self, devices: tuple[Device, ...], hold: Hold | None) -> Owner | str:
         """Start the process; it is nobody's child, and may be called from now on."""
+        only = digest(devices[0].uuid) if self._share_mib else ""
+        try:
+            listener = bind(self._place.executor, self._model, only=only)
+        except OSError as err:
+            if err.errno != errno.EADDRINUSE:
+                raise
+            return "another task has just started its owner"
         host = self._view.inventory.hostname if self._view is not None else os.uname().nodename
         order = replace(self._order, devices=devices, host=host)
         memory = Memory()
         memory.write(order)
         lives = [os.pidfd_open(pid) for pid in self._place.lives]
-        with bind(self._place.executor, self._model) as listener:
+        with listener:
             address = listener.getsockname()[1:].decode()
             passed = [listener.fileno(), memory.fileno, *lives, *(hold.filenos if hold is not None else ())]
             words = [*map(str, passed[:2]), str(len(lives)), *map(str, passed[2:])]
@@ -181,7 +208,7 @@ class Lodging:
                     stdin=subprocess.DEVNULL,
                     stdout=_STDERR,
                     pass_fds=passed,
-                    env=_environment(devices),
+                    env=_environment(devices, self._share_mib),
                     check=True,
                 )
             finally:
@@ -212,11 +239,12 @@ def _attached(address: str, most: int) -> Owner | str:
     return Owner(link=link, pid=pid, devices=devices, host=host, executor=executor)
 
 
-def _environment(devices: Sequence[Device]) -> dict[str, str]:
-    """The task's own, with the owner's devices and nothing that Spark meant for the task alone."""
+def _environment(devices: Sequence[Device], share_mib: int) -> dict[str, str]:
+    """The task's own, with the owner's devices, and its share where it has not all of one."""
+    share = {SHARE: str(share_mib)} if share_mib else {}
     shown = {
         "CUDA_VISIBLE_DEVICES": ",".join(device.uuid for device in devices),
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
-    return {**os.environ, **shown}
+    return {**os.environ, **shown, **share}

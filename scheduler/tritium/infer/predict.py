@@ -46,6 +46,7 @@ def predict(
     buckets: Sequence[int] = (),
     batch_size: int = 256,
     gpu: int = 1,
+    share_mib: int | None = None,
     preprocess: Callable[..., Any] | None = None,
     on_error: Literal["fail", "quarantine"] = "fail",
     error: str = "error",
@@ -87,6 +88,9 @@ def predict(
             predicted together. A row that is longer than the last bucket is bad.
         batch_size: rows per call, across the batches that Spark delivers; the last call may have fewer.
         gpu: devices of one copy of the model; 0 runs it on the CPU, one copy for each task at a time.
+        share_mib: MiB of a device's memory that one copy of the model needs: other models share the device
+            as far as their shares fit on it. ``None``: the device is this model's alone. CUDA keeps nobody to
+            it; the model finds it in TRITIUM_SHARE_MIB, to limit its framework by.
         preprocess: called in the tasks, on the CPU and ahead of the model, with the columns as arrays (with
             ``batches="arrow"`` as a batch): it returns those that the model gets instead, of as many rows.
             The arrays that it returns may be tensors; the model gets what ``batches`` says.
@@ -116,8 +120,8 @@ def predict(
     if wrong := mistyped(
         KINDS,
         df=df, model=model, input=input, output=output, keep=keep, pad=pad, buckets=buckets, ahead=ahead,
-        batch_size=batch_size, gpu=gpu, preprocess=preprocess, min_memory_mib=min_memory_mib, wait_s=wait_s,
-        keep_s=keep_s, model_path=model_path, report=report,
+        batch_size=batch_size, gpu=gpu, share_mib=share_mib, preprocess=preprocess,
+        min_memory_mib=min_memory_mib, wait_s=wait_s, keep_s=keep_s, model_path=model_path, report=report,
     ):  # fmt: skip
         raise BadSpec("predict", wrong)
     errors = StructField(error, StructType.fromDDL(ERROR))
@@ -132,6 +136,10 @@ def predict(
     new = StructType([*added.fields, *([errors] if quarantine or failed else [])])
     problems += _problems(df, {"input": names, "keep": kept}, new)
     problems += _below({"batch_size": (batch_size, 1), "ahead": (ahead, 1), "gpu": (gpu, 0)})
+    if share_mib is not None:
+        problems += _below({"share_mib": (share_mib, 1)})
+        if gpu != 1:
+            problems.append(f"share_mib: a share is of one device, and gpu is {gpu}")
     problems += _choices(on_error, batches, policy)
     problems += _unpaddable(df, names, pad or {}, buckets, batches)
     if problems:
@@ -147,6 +155,7 @@ def predict(
             members=1,
             devices_each=gpu,
             kind="replicas",
+            share_mib=share_mib or 0,
             min_memory_mib=min_memory_mib,
             product=product,
             priority=priority,

@@ -17,7 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tritium.assign import Assigned, Unassignable, assign
+from tritium.assign import Assigned, Reason, Snapshot, Unassignable, Waiting, assign
+from tritium.assign.shares import left_of
 from tritium.assign.types import Member, Request
 from tritium.errors import CannotHold, Unplaceable
 from tritium.spark.environment import changed
@@ -94,24 +95,43 @@ def hold(
 
 
 def take(view: TaskView, request: Request, policy: str, *, what: str, note: str | None = None) -> Hold | str:
-    """Take the devices that the assigner chooses, or say who has them.
+    """Take the devices that the assigner chooses, or the share of one, or say who has them.
 
     Choosing needs no lock: taking is one step for the host, and whoever comes second chooses again.
     ``note`` is what the holder is called, if it is not the one who asks.
     """
-    decision = assign(snapshot_of([view], priority=request.priority), request, policy)
+    snapshot = snapshot_of([view], priority=request.priority)
+    decision = assign(snapshot, request, policy)
     match decision:
         case Assigned():
             member: Member = decision.placement.members[0]
             try:
+                if request.share_mib:
+                    return _take_share(snapshot, member, request.share_mib, note or what, view.directory)
                 return holds.take(member.devices, what=note or what, directory=view.directory)
             except DeviceHeld as err:
                 return str(err)
-        case Unassignable():
+        case Unassignable() if not request.share_mib or not _full(decision.reasons):
             sentences = [str(reason) for reason in decision.reasons]
             raise Unplaceable(f"{what}: no device of {view.pool_name} will do:", sentences)
-        case _:
+        case Waiting() if not request.share_mib:
             return ", ".join(f"{wait.device} is held by {wait.holder}" for wait in decision.waits_for)
+        case _:  # where nobody is known who has the memory, one may be just going: the driver frees it last
+            return _full(decision.reasons)
+
+
+def _take_share(snapshot: Snapshot, member: Member, mib: int, note: str, directory: Path) -> Hold:
+    """Take a share of as much as the assigner knew to be there: others may have taken theirs since."""
+    (uuid,), (pool,) = member.devices, snapshot.hosts[0].pools
+    (device,) = (device for device in pool.devices if device.uuid == uuid)
+    shares = [share for share in pool.shares if share.device == uuid]
+    of_mib = left_of(device, shares) + sum(share.mib for share in shares)
+    return holds.take_share(uuid, mib, of_mib=of_mib, what=note, directory=directory)
+
+
+def _full(reasons: Iterable[Reason]) -> str:
+    """Say which devices would do but for those who have them, or parts of them, and who that is."""
+    return "; ".join(reason.sentence for reason in reasons if reason.rule in ("held", "share"))
 
 
 def _task_context() -> TaskContext:
