@@ -244,7 +244,7 @@ class Suite:
         deadline = time.monotonic() + _GONE_S
         while (held := holds.held(self._folder / "state")) and time.monotonic() < deadline:
             time.sleep(0.05)
-        return [str(holder) for holder in held.values()]
+        return [holds.described(having) for having in held.values()]
 
     def _repair(self, fault: Fault, hit: list[psutil.Process], left: list[psutil.Process]) -> None:
         """Let what stands still go on, and replace what a fault has ended for good."""

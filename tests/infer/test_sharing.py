@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -145,15 +146,38 @@ def test_a_share_larger_than_every_device_is_refused_at_once(one_gpu: Executor, 
 
 def test_memory_of_somebody_unknown_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     machine = tmp_path / "used.yaml"
-    machine.write_text(
-        "about: One card whose memory is used\ncard: {product: NVIDIA RTX A4000, memory_mib: 16376, "
-        'capability: "8.6", used_mib: 14000}\ncards:\n  - {bus: "00000000:01:00.0", numa: -1, pcie: n0/h0}\n'
-    )
-    with (
-        executor(monkeypatch, machine=str(machine)) as found,
-        pytest.raises(CannotHold, match=r"task 0 waited 1 s for a device: .*: 2376 MiB left, 4000 needed$"),
-    ):
-        found.predicted(Named("a", tmp_path), numbers(1), share_mib=4_000, wait_s=1)
+    card = 'product: NVIDIA RTX A4000, memory_mib: 16376, capability: "8.6"'
+    cards = 'cards:\n  - {bus: "00000000:01:00.0", numa: -1, pcie: n0/h0}\n'
+    machine.write_text(f"about: Its memory is used\ncard: {{{card}, used_mib: 14000}}\n{cards}")
+    model = Named("a", tmp_path)
+    with executor(monkeypatch, machine=str(machine)) as found, ThreadPoolExecutor(1) as pool:
+        with pytest.raises(CannotHold, match=r"waited 1 s for a device: .*: 2376 MiB left, 4000 needed$"):
+            found.predicted(model, numbers(1), share_mib=4_000, wait_s=1)
+        waiting = pool.submit(found.predicted, model, numbers(1), share_mib=4_000, wait_s=30)
+        time.sleep(1)
+
+        used = machine.with_suffix(".new")
+        used.write_text(f"about: Its memory is free\ncard: {{{card}}}\n{cards}")
+        used.rename(machine)
+
+        assert waiting.result(60) == [0]
+
+
+def test_an_owner_that_is_killed_loses_its_share_and_no_other(
+    one_gpu: Executor, tmp_path: Path, state: Path
+) -> None:
+    for name, share_mib in (("a", 8_000), ("b", 6_000)):
+        one_gpu.predicted(Named(name, tmp_path), numbers(1), share_mib=share_mib)
+    a, b = (holds.held(state)[here()[0].uuid][at].pid for at in (1, 0))
+
+    os.kill(a, signal.SIGKILL)
+    eventually(lambda: mib_held(state) == [6_000])
+    for name, share_mib in (("a", 8_000), ("b", 6_000)):
+        one_gpu.predicted(Named(name, tmp_path), numbers(1), share_mib=share_mib)
+
+    assert mib_held(state) == [6_000, 8_000]
+    assert [len(loads(tmp_path, name)) for name in ("a", "b")] == [2, 1]
+    assert b in {process.pid for process in one_gpu.owners()}
 
 
 def test_all_who_share_a_device_give_way_and_go_on_afterwards(

@@ -153,7 +153,7 @@ def test_those_who_share_a_device_have_what_they_were_promised_and_what_is_used_
 
 def test_who_shares_a_device_in_any_view_counts_once() -> None:
     digits, faces = holder("digits", mib=4_000, drain_s=5.0), holder("faces", mib=8_000, drain_s=5.0)
-    views = [view("driver", UUIDS[:1], held={UUIDS[0]: having}) for having in ((digits,), (digits, faces))]
+    views = [view("driver", UUIDS[:1], held={UUIDS[0]: having}) for having in ((digits, faces), (digits,))]
 
     (pool,) = snapshot_of([*views, view("driver", UUIDS[:1])]).hosts[0].pools
 
