@@ -103,11 +103,18 @@ def leave(asked: Asked) -> None:
 
 def _may_fork() -> bool:
     """Forking is quick, and safe only with one thread and without a driver's state in this process."""
-    if len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208 - names only
+    if len([*filter(_counts, os.listdir("/proc/self/task"))]) > 1:  # noqa: PTH208 - names only
         return False
     with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - pathlib loads slowly
         maps = file.read()
     return "libnvidia-ml" not in maps and "libcuda" not in maps
+
+
+def _counts(thread: str) -> bool:
+    """Whether a thread stands against a fork: not jemalloc's (pyarrow has it), which expects one."""
+    with suppress(OSError), open(f"/proc/self/task/{thread}/comm", encoding="utf-8") as file:  # noqa: PTH123
+        return file.read().strip() != "jemalloc_bg_thd"
+    return False
 
 
 def _fork(function: Callable[[], object], writer: int) -> int:

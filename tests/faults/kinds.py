@@ -147,6 +147,7 @@ def some() -> Iterator[Fault]:
     yield Fault(who="cancel", kind="interrupt", phase="checkpoint")
     yield Fault(who="fork server", kind="kill", phase="step")
     yield Fault(who="daemon", kind="kill", phase="step")
+    yield Fault(who="daemon", kind="kill", phase=LAUNCH)
     yield Fault(who="executor", kind="kill", phase="checkpoint")
     yield Fault(who="executor", kind="kill", phase="end", retried=True)
     yield Fault(who="driver", kind="kill", phase="step")

@@ -102,7 +102,7 @@ class GangJob:
     """One gang's Spark job, found again by a tag of its own."""
 
     def __init__(self, spark: SparkSession, *, tag: str, assembly: Assembly) -> None:
-        self._context = spark.sparkContext
+        self._context, self._conf = spark.sparkContext, spark.conf
         self._tag = tag
         self._assembly = assembly
 
@@ -118,10 +118,10 @@ class GangJob:
             BadSpec: that is no port.
             SparkFailed: that address cannot be listened on.
         """
-        conf = self._context.getConf()
-        host = conf.get("spark.driver.host") or "localhost"
-        bind = conf.get("spark.driver.bindAddress") or host
-        port = port_of(_MEETING_PORT, conf.get(_MEETING_PORT))
+        conf = self._conf
+        host = conf.get("spark.driver.host", None) or "localhost"
+        bind = conf.get("spark.driver.bindAddress", None) or host
+        port = port_of(_MEETING_PORT, conf.get(_MEETING_PORT, None))
         try:
             meeting = Meeting(
                 self._assembly, bind=bind, host=host, port=port, heard=heard, abandoned=self.cancel

@@ -14,19 +14,21 @@ import socket
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing import AuthenticationError
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tritium.assign.types import Member
-from tritium.spark.inventory import TaskView, ask_to_drain, task_view
+from tritium.spark.inventory import TaskView, ask_to_drain
 from tritium.spark.splits import BySpark, Reading
 from tritium.train import cpus
 from tritium.train.contract import Attempt, base_environment, common_environment, contract_of
+from tritium.train.ending import WENT_AWAY
 from tritium.train.frameworks import FRAMEWORKS
 from tritium.train.hosting import Hosted, Place, met
 from tritium.train.link import Link
+from tritium.train.lookout import Lookout
 from tritium.train.messages import Again, AllGone, Gathered, Go, Gone, Hello, Here, Outcome, Refusal, Reserved
 from tritium.train.placing import Asked, Placed, place
 from tritium.train.printed import log_folder
@@ -73,11 +75,13 @@ class RankTask:
         context = BarrierTaskContext.get()
         number, resources = context.partitionId(), context.resources().get("gpu")
         host = context.getTaskInfos()[number].address.rpartition(":")[0]
+        lookout = Lookout(tuple(resources.addresses) if resources else None)
+        lookout.ahead()
         with met(self.meeting, context, key=self.key, host=host) as place:
             seat = _Seat(
                 task=self,
                 number=number,
-                addresses=tuple(resources.addresses) if resources else None,
+                lookout=lookout,
                 host=host,
                 place=place,
             )
@@ -108,12 +112,13 @@ class _Seat:
 
     task: RankTask
     number: int
-    addresses: tuple[str, ...] | None
-    """Devices that Spark granted; ``None`` where it schedules none."""
+    lookout: Lookout
     host: str
     """Address under which Spark knows this executor."""
     place: Place
     """Where the gang meets."""
+    parent: int = field(default_factory=os.getppid)
+    """Which process this worker works for."""
 
     def sit(self, batches: Iterator[pa.RecordBatch]) -> tuple[int, bytes | None, str | None]:
         """Go from the first row to the end of the gang; returns a row as `SCHEMA` has it."""
@@ -179,6 +184,8 @@ class _Seat:
         """Meet, place and hold until everybody has what it needs, or the gang is called off."""
         while True:
             hello = self._hello(listener, rows)
+            if os.getppid() != self.parent:  # what it saw may be anybody's devices
+                return Outcome(kind="lost", cause=WENT_AWAY)
             driver.send(hello)
             gathered = driver.recv()
             if not isinstance(gathered, Gathered):
@@ -200,7 +207,7 @@ class _Seat:
     def _hello(self, listener: socket.socket, rows: int) -> Hello:
         return Hello(
             task=self.number,
-            view=task_view(self.addresses, environ=os.environ),
+            view=self.lookout.view(),
             rows=rows if self.task.reading is not None else None,
             address=(self.host, listener.getsockname()[1]),
             cpus=cpus.usable(),
@@ -253,7 +260,7 @@ class _Seat:
     def _sick(self, devices: Sequence[Uuid]) -> Mapping[Uuid, str]:
         """Look whether a rank failed because its devices did."""
         try:
-            view = task_view(self.addresses, environ=os.environ)
+            view = self.lookout.anew()
         except DiscoveryError as err:
             return dict.fromkeys(devices, str(err))
         found = {device.uuid: device for device in view.inventory.devices}
