@@ -136,3 +136,20 @@ def test_a_process_with_the_driver_inside_can_still_ask(tmp_path: Path) -> None:
     )
 
     assert done.stdout == "16\n"
+
+
+def test_a_process_whose_second_thread_is_jemallocs_forks() -> None:
+    # Every Python worker of Spark that has pyarrow has one; only a child that is a copy knows this function.
+    program = (
+        "import os; os.environ['OMP_NUM_THREADS'] = '1'\n"  # as Spark has it
+        "import pyarrow\n"
+        "pool = pyarrow.jemalloc_memory_pool(); pyarrow.set_memory_pool(pool)\n"
+        "kept = pyarrow.allocate_buffer(1 << 24)\n"
+        "from tritium_discovery import isolate\n"
+        "names = [open(f'/proc/self/task/{t}/comm').read().strip() for t in os.listdir('/proc/self/task')]\n"
+        "print('jemalloc_bg_thd' in names, isolate.call(lambda: len(kept), timeout_s=10))\n"
+    )
+
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert (run.stdout, run.stderr) == ("True 16777216\n", "")
