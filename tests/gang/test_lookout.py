@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tritium.spark.inventory import task_view
 from tritium.train import lookout
 from tritium.train.lookout import Lookout
 from tritium_discovery import NoDriver, holds
@@ -17,11 +19,10 @@ from tritium_discovery import NoDriver, holds
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     """One entry for each time that the devices themselves were looked at."""
     found: list[None] = []
-    look = lookout.task_view
 
     def counted(*arguments: Any, **options: Any) -> Any:
         found.append(None)
-        return look(*arguments, **options)
+        return task_view(*arguments, **options)
 
     monkeypatch.setenv("TRITIUM_MACHINE", "two-t4")
     monkeypatch.setattr(lookout, "task_view", counted)
@@ -44,7 +45,7 @@ def test_devices_are_looked_at_once_and_their_holders_each_time(looks: list[None
 def test_after_a_while_they_are_looked_at_again(looks: list[None], monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Lookout(None)
     seen.ahead()
-    later = lookout.time.monotonic() + 11
+    later = time.monotonic() + 11
     monkeypatch.setattr(lookout, "time", SimpleNamespace(monotonic=lambda: later))
 
     seen.view()

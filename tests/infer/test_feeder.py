@@ -37,7 +37,7 @@ class Owners:
         answers: dict[int, Memory] = {}
         for _ in range(count):
             try:
-                (slot, rows, spans), descriptors = link.receive()
+                (slot, rows, where, _), descriptors = link.receive()
             except (EOFError, OSError):
                 break
             for descriptor in descriptors:
@@ -45,11 +45,11 @@ class Owners:
             if slot not in views:
                 self.without_memory.append(slot)
                 break
-            doubled = 2 * read(views[slot], spans)["x"]
+            doubled = 2 * read(views[slot], where)["x"]
             assert len(doubled) == rows
             memory = answers.setdefault(slot, Memory())
             at, grown = memory.write(Answer(values={"y": doubled}, predict_s=0.0, most=None))
-            link.send(("answer", Said(slot=slot, spans=at)), [memory.fileno] if grown else [])
+            link.send(("answer", Said(slot=slot, where=at)), [memory.fileno] if grown else [])
         link.close()
 
 
@@ -62,7 +62,7 @@ def feed(batches: int, before: Callable[[], None] = lambda: None) -> Iterator[Fe
 def test_places_that_were_free_while_an_owner_went_are_made_known_to_the_next() -> None:
     owners = Owners(4, 100)
 
-    answers = Feeder(owners.find, ahead=3).answers(feed(12, before=lambda: time.sleep(0.02)))
+    answers = Feeder(owners.find, ahead=3, limit_s=60).answers(feed(12, before=lambda: time.sleep(0.02)))
     found = [answered.answer.values["y"].tolist() for answered in answers if answered.answer is not None]
 
     assert not owners.without_memory
@@ -81,7 +81,7 @@ def test_batches_without_a_good_row_are_not_read_ahead_without_end_and_reading_e
         finally:
             closed.set()
 
-    answers: Any = Feeder(Owners(1).find, ahead=3).answers(all_bad())
+    answers: Any = Feeder(Owners(1).find, ahead=3, limit_s=60).answers(all_bad())
     next(answers)
     time.sleep(0.3)
 

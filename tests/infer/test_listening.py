@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tritium.infer import owner as owning
+from tritium.infer.guests import Guest
 from tritium.infer.link import Link, bind, connect
 from tritium.infer.memory import Memory
 from tritium.infer.words import Order
@@ -27,6 +28,7 @@ _ORDER = Order(
     output=("y",),
     quarantine=False,
     keep_s=60,
+    limit_s=60,
 )
 
 
@@ -73,7 +75,7 @@ class Rig:
             self.owner.listen([life])
 
     def guest(self) -> Link:
-        link = connect(self.address)
+        link = connect(self.address, within_s=60)
         assert link is not None
         link.send(("attach", 99))
         (word, _), _ = link.receive()
@@ -83,9 +85,9 @@ class Rig:
     def takes(self, link: Link) -> bool:
         """Whether a batch of this guest's is taken in."""
         memory, before = Memory(), self.owner.in_queue()
-        spans, _ = memory.write({"x": [1]})
+        where, _ = memory.write({"x": [1]})
         with contextlib.suppress(OSError):
-            link.send((0, 1, spans), [memory.fileno])
+            link.send((0, 1, where, None), [memory.fileno])
         limit = time.monotonic() + 10
         while self.owner.in_queue() == before and time.monotonic() < limit:
             time.sleep(0.01)
@@ -156,14 +158,14 @@ def test_descriptors_of_any_number_can_be_listened_to(rig: Rig) -> None:
 
 
 def test_a_guest_is_welcome_before_it_hears_anything_else(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = owning._Guest.say
+    said = Guest.say
 
     def slowly(self: Any, message: Any, descriptors: Any = ()) -> None:
         if message[0] == "welcome":
             rig.owner._ready(("loaded", 1.0))  # the other thread, in just this moment
         said(self, message, descriptors)
 
-    monkeypatch.setattr(owning._Guest, "say", slowly)
+    monkeypatch.setattr(Guest, "say", slowly)
 
     guest = rig.guest()  # which looks at the first word
 

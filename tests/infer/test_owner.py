@@ -154,7 +154,7 @@ def test_an_owner_that_hears_what_it_cannot_read_goes_on_for_the_others(
     answers = one_gpu.feeder(load, ahead=1).answers(prepared(numbers(10, 10, 10)))
     next(answers)
     (address,) = addresses(one_gpu.place.executor)
-    link = connect(address)
+    link = connect(address, within_s=60)
     assert link is not None
     link.send(("attach", 2))
     link.receive()

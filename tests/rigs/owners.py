@@ -49,6 +49,7 @@ class Executor:
         priority: int = 0,
         quarantine: bool = False,
         keep_s: float = 60,
+        limit_s: float = 60,
     ) -> Lodging:
         """Prepare one task's search for owners of a model with one output, ``y``."""
         pickled = cloudpickle.dumps((load, ()))
@@ -62,6 +63,7 @@ class Executor:
             quarantine=quarantine,
             keep_s=keep_s,
             priority=priority,
+            limit_s=limit_s,
         )
         return Lodging(
             order,
@@ -81,7 +83,8 @@ class Executor:
     ) -> Feeder:
         """Start one task's feeding."""
         lodging = self.lodging(load, **options)
-        return Feeder(lambda: lodging.owner(wait_s=wait_s, what="task 0"), ahead=ahead)
+        limit_s = options.get("limit_s", 60)
+        return Feeder(lambda: lodging.owner(wait_s=wait_s, what="task 0"), ahead=ahead, limit_s=limit_s)
 
     def predicted(
         self,

@@ -59,9 +59,8 @@ class Clock:
         self._rows += batch.num_rows
         self._batches += 1
         self._largest = max(self._largest, batch.num_rows)
-        self._bad += len(answered.fed.bad)
+        self._bad += len(answered.fed.bad) + (len(answered.answer.bad) if answered.answer is not None else 0)
         if (said := answered.said) is not None:
-            self._bad += len(answered.answer.bad) if answered.answer is not None else 0
             self._queue_s += said.queued_s
             self._predict_s += said.predict_s
             self._copy_s += said.copy_s

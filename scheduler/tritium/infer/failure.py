@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from pathlib import Path
+from typing import Self
 
-__all__ = ["Failure"]
+__all__ = ["Broken", "Failure"]
 
 _OURS = str(Path(__file__).parent)
 _MOST_TRACE = 16_384
@@ -24,10 +26,22 @@ class Failure(Exception):
         super().__init__(cause, trace)  # what it is made of again on the other side
 
     @classmethod
-    def of(cls, blame: str, err: BaseException) -> Failure:
+    def of(cls, blame: str, err: BaseException) -> Self:
         """Blame a step of the user's."""
         first = str(err).partition("\n")[0]
         return cls(f"{blame}: {type(err).__name__}: {first}"[:_MOST_TRACE], _trace(err))
+
+    @classmethod
+    def late(cls, blame: str, *, limit_s: float, thread: int) -> Self:
+        """Blame a step that has not come to its end, with the place where its thread is now."""
+        stack = traceback.extract_stack(sys._current_frames().get(thread))  # noqa: SLF001  as faulthandler
+        theirs = [frame for frame in stack if not frame.filename.startswith(_OURS)]
+        cause = f"{blame}: TimeoutError: no answer within {limit_s:g} s (model_timeout_s)"
+        return cls(cause, "".join(traceback.format_list(theirs))[-_MOST_TRACE:])
+
+
+class Broken(Failure):
+    """And the process in which it failed can answer nothing any more, as after most errors of CUDA."""
 
 
 def _trace(err: BaseException) -> str:

@@ -12,20 +12,26 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from tritium.errors import CannotHold
+from tritium.infer.failure import Broken
+from tritium.infer.forms import copied
 from tritium.infer.lodging import Owner
-from tritium.infer.memory import Memory, Spans, read, view_of
+from tritium.infer.memory import Extent, Memory, read, view_of
 from tritium.infer.parts import Bad
+from tritium.infer.search import Search
 from tritium.infer.serving import Answer
+from tritium.infer.vigil import Vigil
 from tritium.infer.words import Said
 
 __all__ = ["Answered", "Fed", "Feeder"]
 
 _MOST_DEATHS = 3
 """So often in a row may an owner die over the same batch."""
+_HOPELESS = 16
+"""So many owners in a row may break, and answer nothing, until no row is to blame."""
 _LOOK_S = 0.5
 
 Find: TypeAlias = Callable[[], Owner]
@@ -61,19 +67,19 @@ class _Slot:
     number: int
     memory: Memory = field(default_factory=Memory)
     rows: int = 0
-    spans: Spans = ()
+    where: Extent = (0, 0)
     answers: memoryview | None = None
     known_to: Owner | None = None
     """Who has its memory, as it is now."""
 
     def write(self, fed: Fed) -> None:
-        self.spans, grown = self.memory.write(fed.columns)
+        self.where, grown = self.memory.write(fed.columns)
         self.rows = fed.rows
         if grown:
             self.known_to = None
 
-    def offer(self, owner: Owner) -> None:
-        message = (self.number, self.rows, self.spans)
+    def offer(self, owner: Owner, within: tuple[int, int] | None = None) -> None:
+        message = (self.number, self.rows, self.where, within)
         owner.link.send(message, [] if self.known_to is owner else [self.memory.fileno])
         self.known_to = owner
 
@@ -82,9 +88,15 @@ _Entry: TypeAlias = tuple[Fed, _Slot | None] | BaseException | None
 
 
 class Feeder:
-    """One task's stream of batches through an owner."""
+    """One task's stream of batches through an owner.
 
-    def __init__(self, find: Find, *, ahead: int) -> None:
+    Args:
+        find: finds an owner, or starts one.
+        ahead: batches that may be on their way.
+        limit_s: how long a call of the model may take; an owner that is silent for longer is ended.
+    """
+
+    def __init__(self, find: Find, *, ahead: int, limit_s: float = 3600.0) -> None:
         self._find = find
         self.owner: Owner = find()
         self._came = time.monotonic()
@@ -99,6 +111,11 @@ class Feeder:
         # Bounded for those that need no place: no row of them is left for the model.
         self._ready: queue.Queue[_Entry] = queue.Queue(maxsize=ahead)
         self._offered: list[_Slot] = []
+        self._broken: Broken | None = None
+        """Why the owner broke over this task's batch, from when it says so until that is heeded."""
+        self._fruitless = 0
+        """How many have since one last answered."""
+        self._vigil = Vigil(limit_s)
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._deaths = 0
@@ -107,7 +124,7 @@ class Feeder:
         """Feed everything, and yield the answers in the order of the rows.
 
         Raises:
-            Failure: the user's code failed.
+            Failure: the user's code failed; `Broken` if more owners than make sense broke over a batch.
             CannotHold: no owner could be had, or owners died over the same batch again and again.
             Exception: whatever ``feed`` raised.
         """
@@ -178,32 +195,74 @@ class Feeder:
     def _answered(self, fed: Fed, slot: _Slot | None) -> Answered:
         if slot is None:
             return Answered(fed=fed, answer=None, said=None)
-        while (said := self._heard()) is None:
+        while (heard := self._heard()) is None and self._broken is None:
             self._move()
-        if said.failure is not None:
-            raise said.failure
-        self._deaths = 0
+        answer, said = self._searched(slot) if heard is None else (self._taken(slot, heard), heard)
         with self._lock:
             self._offered.remove(slot)
-        assert slot.answers is not None  # noqa: S101  it came with the answer
-        answer: Answer = read(slot.answers, said.spans)
         return Answered(fed=fed, answer=answer, said=said)
+
+    def _taken(self, slot: _Slot, said: Said) -> Answer:
+        if said.failure is not None:
+            raise said.failure
+        self._deaths = self._fruitless = 0
+        assert slot.answers is not None  # noqa: S101  it came with the answer
+        answer: Answer = read(slot.answers, said.where)
+        return answer
+
+    def _searched(self, slot: _Slot) -> tuple[Answer, Said | None]:
+        """Ask one owner after the other for parts of a batch that breaks them; the others wait meanwhile."""
+        search, last = Search(slot.rows), None
+        with self._lock:
+            while (rows := search.asks) is not None:
+                if self._broken is not None:
+                    self._broke(search)
+                    continue
+                with contextlib.suppress(OSError):
+                    slot.offer(self.owner, rows)
+                if (said := self._heard()) is not None:
+                    answer = self._taken(slot, said)
+                    search.answered(replace(answer, values=copied(answer.values)))
+                    last = said
+                elif self._broken is None:
+                    self._next()
+            for other in self._offered:
+                if other is not slot:
+                    self._offer(other)
+        answer = search.answer()
+        return answer, replace(last, predict_s=answer.predict_s) if last is not None else None
+
+    def _broke(self, search: Search) -> None:
+        """Go on after an owner that broke, as it has said; that says nothing against the next one."""
+        assert self._broken is not None  # noqa: S101  the caller has looked
+        broken, self._broken, self._deaths = self._broken, None, -1
+        self._fruitless += 1
+        if self._fruitless > _HOPELESS:
+            raise broken
+        search.broke(broken)
+        self._next()
 
     def _heard(self) -> Said | None:
         """Wait for the next answer, on the way hear whether the model is there; ``None`` without an owner."""
         while True:
+            while not self.owner.link.heard(within_s=self._vigil.listens_s):
+                self._vigil.silent(self.owner)
             try:
                 (word, told), descriptors = self.owner.link.receive()
             except (EOFError, OSError):
                 return None
+            self._vigil.heard()
             if word == "loaded":
                 self.load_s = max(0.0, told - self._came)
             elif word == "failed":
                 raise told
+            elif word == "broken":
+                self._broken = told
+                return None
             elif word == "leave":
                 self._deaths -= 1  # it was asked to go, which says nothing against it
                 return None
-            else:
+            elif word == "answer":
                 said: Said = told
                 for descriptor in descriptors:
                     self._slot(said.slot).answers = view_of(descriptor)
@@ -214,14 +273,18 @@ class Feeder:
 
     def _move(self) -> None:
         """Find another owner and offer it what this one has not answered."""
+        with self._lock:
+            self._next()
+            for slot in self._offered:
+                self._offer(slot)
+
+    def _next(self) -> None:
         self._deaths += 1
         if self._deaths >= _MOST_DEATHS:
             raise CannotHold(
                 f"the model's process (pid {self.owner.pid}) died {self._deaths} times over the same batch; "
                 "the executor's stderr may say why"
             )
-        with self._lock:
-            self.owner.link.close()
-            self.owner = self._find()
-            for slot in self._offered:
-                self._offer(slot)
+        self.owner.link.close()
+        self.owner = self._find()
+        self._vigil.heard()

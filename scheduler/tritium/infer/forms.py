@@ -85,7 +85,13 @@ def copied(columns: Any) -> Any:
     """Keep rows longer than the memory that they came in."""
     if not isinstance(columns, Mapping):
         return columns.take(np.arange(columns.num_rows))
-    return {name: values.copy() for name, values in columns.items()}
+    return {name: _copy(values) for name, values in columns.items()}
+
+
+def _copy(values: Any) -> Any:
+    if isinstance(values, (np.ndarray, list)):
+        return values.copy()
+    return values.take(np.arange(len(values)))
 
 
 def named(answer: Any, only: str) -> Mapping[str, Any]:

@@ -49,7 +49,7 @@ KINDS: Kinds = {
     ),
     **dict.fromkeys(("batch_size", "ahead", "gpu", "min_memory_mib"), ("an integer", _whole)),
     "share_mib": ("an integer", or_none(_whole)),
-    **dict.fromkeys(("wait_s", "keep_s"), ("a number of seconds", number)),
+    **dict.fromkeys(("wait_s", "keep_s", "model_timeout_s"), ("a number of seconds", number)),
     "preprocess": ("a function", or_none(callable)),
     "model_path": (
         "a pathlib.Path or a function",

@@ -11,20 +11,21 @@ import contextlib
 import os
 import pickle
 import secrets
+import select
 import socket
 import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Link", "addresses", "bind", "connect"]
+__all__ = ["BACKLOG", "Link", "addresses", "bind", "connect", "readable"]
 
 _PREFIX = "tritium-owner"
 _LISTENS = 0x00010000
 """The flag of a listening socket in /proc/net/unix (``__SO_ACCEPTCON``)."""
 _MOST_BYTES = 65536
-_BACKLOG = 128
-_LIMIT_S = 60.0
+BACKLOG = 128
+"""How many tasks may call an owner at once."""
 
 
 class Link:
@@ -33,6 +34,10 @@ class Link:
     def __init__(self, raw: socket.socket) -> None:
         self.socket = raw
 
+    def heard(self, *, within_s: float) -> bool:
+        """Wait until there is a message, or the other end is gone."""
+        return bool(readable([self.socket.fileno()], within_s=within_s))
+
     def send(self, message: Any, descriptors: Sequence[int] = ()) -> None:
         """Send one message; whoever gets it has the descriptors too."""
         data = pickle.dumps(message)
@@ -40,6 +45,14 @@ class Link:
             socket.send_fds(self.socket, [data], list(descriptors))
         else:
             self.socket.send(data)
+
+    def ask(self) -> None:
+        """Ask the other end whether it is there; never waits.
+
+        Raises:
+            OSError: it is gone, or takes nothing in.
+        """
+        self.socket.send(pickle.dumps(None), socket.MSG_DONTWAIT)
 
     def receive(self) -> tuple[Any, list[int]]:
         """Wait for one message.
@@ -52,18 +65,35 @@ class Link:
             raise EOFError
         return pickle.loads(data), descriptors  # noqa: S301  the peer is the same user
 
-    def close(self) -> None:
-        """Hang up, and wake whoever waits for a message here."""
+    def hang_up(self) -> None:
+        """End it on both sides, and wake whoever waits for a message here."""
         with contextlib.suppress(OSError):  # the other end may be faster
             self.socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Hang up, and let the descriptor go."""
+        self.hang_up()
         self.socket.close()
+
+    @property
+    def peer(self) -> tuple[int, int]:
+        """The process that listened at the other end, or called from there, and its user: pid and uid."""
+        pid, user, _ = struct.unpack(
+            "3i", self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        )
+        return pid, user
 
     def trusted(self) -> bool:
         """Whether the other end is a process of this user."""
-        _, user, _ = struct.unpack(
-            "3i", self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        )
-        return bool(user == os.getuid())
+        return self.peer[1] == os.getuid()
+
+
+def readable(filenos: Sequence[int], *, within_s: float) -> list[int]:
+    """Wait until something can be read from some, or has hung up, in the order given."""
+    poll = select.poll()  # select() knows no descriptors from 1024 on
+    for fileno in filenos:
+        poll.register(fileno, select.POLLIN)
+    return [fileno for fileno, _ in poll.poll(within_s * 1000)]
 
 
 def bind(executor: str, model: str, *, only: str = "") -> socket.socket:
@@ -78,7 +108,7 @@ def bind(executor: str, model: str, *, only: str = "") -> socket.socket:
     except OSError:
         listener.close()
         raise
-    listener.listen(_BACKLOG)
+    listener.listen(BACKLOG)
     return listener
 
 
@@ -93,10 +123,10 @@ def addresses(executor: str, model: str | None = None) -> list[str]:
     return sorted(found)
 
 
-def connect(address: str) -> Link | None:
-    """Call an owner; ``None`` if it has just gone, or is not ours."""
+def connect(address: str, *, within_s: float) -> Link | None:
+    """Call an owner, which has so long to answer; ``None`` if it has just gone, or is not ours."""
     raw = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    raw.settimeout(_LIMIT_S)
+    raw.settimeout(within_s)
     link = Link(raw)
     try:
         raw.connect(f"\0{address}")

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tritium.assign import Request, drain_for
@@ -25,6 +25,8 @@ from tritium.spark.inventory import (
     snapshot_of,
     task_view,
 )
+from tritium.train import cpus, sweep
+from tritium.train.contract import base_environment
 from tritium_discovery import Device, Hold
 from tritium_discovery.process import nearest_jvm
 from tritium_discovery.spark import command_line
@@ -37,7 +39,12 @@ SHARE = "TRITIUM_SHARE_MIB"
 _POLL_S = 0.1
 _LOOK_S = 0.5
 """Of shares it matters what memory is free, and the driver is asked for that."""
-_MOST_GUESTS = 256
+_START_S = 60.0
+"""How long an owner may take until it hears its first task."""
+_SILENT_S = 30.0
+"""How long one may take to answer later, and is left alone if it did not."""
+_GONE, _SILENT = "gone", "silent"
+_MODULE = "tritium.infer.owner"
 _STDERR = 2
 """Of the Python worker, which is the executor's."""
 
@@ -100,6 +107,8 @@ class Lodging:
         self._share_mib = request.share_mib if request is not None else 0
         self._granted = tuple(granted) if granted is not None else None
         self._view: TaskView | None = None
+        self._silent: dict[str, float] = {}
+        """Owners that did not answer, and until when they are not asked again."""
 
     def owner(self, *, wait_s: float, what: str) -> Owner:
         """Find an owner, the least fed one of those that live.
@@ -113,27 +122,40 @@ class Lodging:
         """
         give_up_at = time.monotonic() + wait_s
         while True:
-            found = self._among(most=1)
-            if found is None:
-                started = self._started(what)
-                found = started if isinstance(started, Owner) else self._shared()
-                if found is None:
-                    self._ask_for_room(what)
-                if found is None and time.monotonic() > give_up_at:
-                    raise CannotHold(f"{what} waited {wait_s:.0f} s for a device: {started}")
+            fed = self._unfed()
+            if isinstance(fed, Owner):
+                return fed
+            started = self._started(what)
+            found = started if isinstance(started, Owner) else self._shared(fed)
             if found is not None:
                 return found
+            self._ask_for_room(what)
+            if time.monotonic() > give_up_at:
+                raise CannotHold(f"{what} waited {wait_s:.0f} s for a device: {started}")
             time.sleep(_LOOK_S if self._share_mib else _POLL_S)
 
-    def _shared(self) -> Owner | None:
-        """Join others, so that all owners have about as many tasks; a model on the CPU is shared by none."""
+    def _unfed(self) -> Owner | Mapping[str, int]:
+        """Join an owner that nobody feeds, or say how many tasks feed each."""
+        fed = {}
+        for address in addresses(self._place.executor, self._model):
+            if time.monotonic() < self._silent.get(address, 0.0):
+                continue
+            answer = _attached(address, most=1)
+            if isinstance(answer, Owner):
+                return answer
+            if isinstance(answer, int):
+                fed[address] = answer
+            elif answer == _SILENT:
+                self._silent[address] = time.monotonic() + _SILENT_S
+        return fed
+
+    def _shared(self, fed: Mapping[str, int]) -> Owner | None:
+        """Join the one that fewest others feed; a model on the CPU is shared by none."""
         if self._request is None:
             return None
-        most = 2
-        while most <= _MOST_GUESTS and addresses(self._place.executor, self._model):
-            if (found := self._among(most=most)) is not None:
-                return found
-            most += 1
+        for address, guests in sorted(fed.items(), key=lambda item: item[::-1]):
+            if isinstance(owner := _attached(address, most=guests + 1), Owner):
+                return owner
         return None
 
     def _ask_for_room(self, what: str) -> None:
@@ -144,12 +166,6 @@ class Lodging:
         drain = drain_for(snapshot_of([self._view], priority=priority), self._request, self._policy)
         if drain is not None:
             ask_to_drain(drain.shares, self._view, by=what, priority=priority, within_s=drain.within_s)
-
-    def _among(self, *, most: int) -> Owner | None:
-        for address in addresses(self._place.executor, self._model):
-            if isinstance(owner := _attached(address, most), Owner):
-                return owner
-        return None
 
     def _started(self, what: str) -> Owner | str:
         """Start an owner on devices that are free now, or say why there are none."""
@@ -204,47 +220,67 @@ class Lodging:
             try:
                 subprocess.run(
                     # The shell goes at once and leaves the owner to init: a task's end is not the owner's.
-                    ["/bin/sh", "-c", '"$@" &', "sh", sys.executable, "-m", "tritium.infer.owner", *words],
+                    ["/bin/sh", "-c", '"$@" &', "sh", sys.executable, "-m", _MODULE, *words],
                     stdin=subprocess.DEVNULL,
                     stdout=_STDERR,
                     pass_fds=passed,
-                    env=_environment(devices, self._share_mib),
+                    env=self._environment(devices),
                     check=True,
                 )
             finally:
                 for life in lives:
                     os.close(life)
                 memory.close()
-        attached = _attached(address, most=1)
-        if attached == "gone":
+        attached = _attached(address, most=1, within_s=_START_S)
+        if attached in (_GONE, _SILENT):
             raise CannotHold(f"{self._order.what} did not start; the executor's stderr may say why")
-        return attached  # another task may have been faster
+        return attached if isinstance(attached, Owner) else "another task was faster"
+
+    def _environment(self, devices: Sequence[Device]) -> dict[str, str]:
+        """The task's own, with the owner's devices or share, and nothing that Spark meant for the task alone.
+
+        With devices it has its part of the executor's cores; on the CPU it has the threads of one task.
+        """
+        given = {
+            "CUDA_VISIBLE_DEVICES": ",".join(device.uuid for device in devices),
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        }
+        if self._share_mib:
+            given[SHARE] = str(self._share_mib)
+        if devices and self._view is not None:
+            part = cpus.usable() * len(devices) // max(1, len(self._view.pool))
+            given["OMP_NUM_THREADS"] = str(max(1, part))
+        return {**base_environment(os.environ), **given}
 
 
-def _attached(address: str, most: int) -> Owner | str:
-    """Ask an owner for a place, or say why there is none: it is ``full``, or ``gone``."""
-    link = connect(address)
+def _attached(address: str, most: int, *, within_s: float = _SILENT_S) -> Owner | int | str:
+    """Ask an owner for a place; without one, how many it has given away, or `_GONE`, or `_SILENT`.
+
+    One that was stopped by a signal is ended: nobody else would.
+    """
+    link = connect(address, within_s=within_s)
     if link is None:
-        return "gone"
+        return _GONE
     try:
         link.send(("attach", most))
         (word, facts), _ = link.receive()
+    except TimeoutError:
+        _end_if_stopped(link.peer[0])
+        word, facts = "silent", _SILENT
     except (OSError, EOFError):
-        word, facts = "gone", None
+        word, facts = "gone", _GONE
     if word != "welcome":
         link.close()
-        return str(word)
+        answer: int | str = facts
+        return answer
     link.socket.settimeout(None)
     pid, devices, host, executor = facts
     return Owner(link=link, pid=pid, devices=devices, host=host, executor=executor)
 
 
-def _environment(devices: Sequence[Device], share_mib: int) -> dict[str, str]:
-    """The task's own, with the owner's devices, and its share where it has not all of one."""
-    share = {SHARE: str(share_mib)} if share_mib else {}
-    shown = {
-        "CUDA_VISIBLE_DEVICES": ",".join(device.uuid for device in devices),
-        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
-    return {**os.environ, **shown, **share}
+def _end_if_stopped(pid: int) -> None:
+    """End an owner that stands still; until it listens itself the pid is that of the task that started it."""
+    if _MODULE in command_line(pid) and sweep.stands_still(pid):
+        sweep.end_family(pid)

@@ -14,13 +14,12 @@ import os
 import pickle
 import sys
 import tempfile
-from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-__all__ = ["Memory", "Spans", "read", "view_of"]
+__all__ = ["Extent", "Memory", "read", "view_of"]
 
-Spans: TypeAlias = tuple[tuple[int, int], ...]
-"""Where the parts of a value lie, each as offset and length; the pickle is the first."""
+Extent: TypeAlias = tuple[int, int]
+"""Where something lies: offset and length in bytes; for a value, where the list of its parts does."""
 
 _ALIGNED = 64
 """Bytes; what vector instructions and Arrow like."""
@@ -35,8 +34,10 @@ class Memory:
         self._map: mmap.mmap | None = None
         self._size = 0
 
-    def write(self, value: Any) -> tuple[Spans, bool]:
+    def write(self, value: Any) -> tuple[Extent, bool]:
         """Put a value in the place of the one before; returns where it lies and whether it has grown.
+
+        A value of very many columns has very many parts: what has to be said of it in a message is short.
 
         Raises:
             OSError: there is no memory left.
@@ -46,17 +47,20 @@ class Memory:
         head = io.BytesIO()
         _Pickler(head, protocol=5, buffer_callback=buffers.append).dump(value)
         parts = [head.getbuffer(), *(buffer.raw() for buffer in buffers)]
-        spans, end = [], 0
+        extents, end = [], 0
         for part in parts:
-            spans.append((end, part.nbytes))
+            extents.append((end, part.nbytes))
             end += -(-part.nbytes // _ALIGNED) * _ALIGNED
+        listed = memoryview(pickle.dumps(extents))
+        where = (end, listed.nbytes)
+        end += listed.nbytes
         grown = end > self._size
         if grown:
             self._grow(int(end * _SPARE))
         assert self._map is not None  # noqa: S101  it has grown at least once
-        for (at, length), part in zip(spans, parts, strict=True):
+        for (at, length), part in zip([*extents, where], [*parts, listed], strict=True):
             self._map[at : at + length] = part
-        return tuple(spans), grown
+        return where, grown
 
     def __del__(self) -> None:
         self.close()
@@ -105,9 +109,11 @@ def view_of(fileno: int) -> memoryview:
         os.close(fileno)
 
 
-def read(view: memoryview, spans: Sequence[tuple[int, int]]) -> Any:
+def read(view: memoryview, where: Extent) -> Any:
     """Return the value that was written; its arrays lie in the memory itself and are read-only."""
-    head, *buffers = (view[at : at + length] for at, length in spans)
+    at, length = where
+    extents = pickle.loads(view[at : at + length])  # noqa: S301  written by a process of the same user
+    head, *buffers = (view[at : at + length] for at, length in extents)
     return pickle.loads(head, buffers=buffers)  # noqa: S301  written by a process of the same user
 
 

@@ -16,7 +16,6 @@ import os
 import pickle
 import queue
 import resource
-import select
 import signal
 import socket
 import sys
@@ -24,12 +23,13 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from tritium.infer.failure import Failure
-from tritium.infer.link import Link
-from tritium.infer.memory import Memory, Spans, read, view_of
+from tritium.infer.failure import Broken, Failure
+from tritium.infer.forms import cut
+from tritium.infer.guests import Guest, Work
+from tritium.infer.link import BACKLOG, Link, readable
+from tritium.infer.memory import Extent, Memory, read, view_of
 from tritium.infer.serving import Model
 from tritium.infer.words import Order, Said
 from tritium.train import sweep
@@ -47,30 +47,6 @@ _BROKEN = 75
 """Exit code: the model has stopped working, and a fresh process may do better (EX_TEMPFAIL)."""
 
 
-@dataclass(slots=True, eq=False)
-class _Guest:
-    """One task that feeds this owner."""
-
-    link: Link
-    views: dict[int, memoryview] = field(default_factory=dict)
-    answers: dict[int, Memory] = field(default_factory=dict)
-
-    def say(self, message: Any, descriptors: Sequence[int] = ()) -> None:
-        """Send, unless it has gone."""
-        with contextlib.suppress(OSError):
-            self.link.send(message, descriptors)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Work:
-    guest: _Guest
-    slot: int
-    rows: int
-    spans: Spans
-    view: memoryview
-    came: float
-
-
 def main(argv: list[str]) -> int:
     """Own a model until nobody needs it."""
     listener, order_at, processes = socket.socket(fileno=int(argv[1])), int(argv[2]), int(argv[3])
@@ -85,24 +61,16 @@ def main(argv: list[str]) -> int:
     # What ends it is its executor, never the terminal of the one who started that.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     view = view_of(order_at)
-    order: Order = read(view, ((0, len(view)),))
+    order: Order = pickle.loads(view)  # noqa: S301  written by the task that started this
+    # Who calls is told by the kernel who listens: from here on this process, not that task.
+    listener.listen(BACKLOG)
     drainable = Drainable(hold, what=order.what, drain_s=_DRAIN_S, priority=order.priority)
     owner = _Owner(order, listener, drainable)
     threading.Thread(target=owner.listen, args=(lives,), name="tritium-listen", daemon=True).start()
     try:
         return owner.serve()
     finally:
-        for process in sweep.offspring(os.getpid()):
-            with contextlib.suppress(OSError):
-                os.kill(process, signal.SIGKILL)
-
-
-def _readable(filenos: Sequence[int], *, within_s: float) -> list[int]:
-    """Wait until something can be read from some, or has hung up, in the order given."""
-    poll = select.poll()  # select() knows no descriptors from 1024 on
-    for fileno in filenos:
-        poll.register(fileno, select.POLLIN)
-    return [fileno for fileno, _ in poll.poll(within_s * 1000)]
+        sweep.end_offspring(os.getpid())
 
 
 class _Owner:
@@ -110,12 +78,15 @@ class _Owner:
 
     def __init__(self, order: Order, listener: socket.socket, drainable: Drainable) -> None:
         self._order, self._listener, self._drainable = order, listener, drainable
-        self._guests: dict[int, _Guest] = {}
-        self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._guests: dict[int, Guest] = {}
+        self._work: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._loaded: tuple[str, Any] | None = None
         self._leave_by: float | None = None
         """Seconds since the epoch; ``None`` while nobody asks for its devices."""
         self._busy_s = 0.0
+        self._called: tuple[str, float, Guest | None] | None = None
+        """What of the user's is running: ``load`` or ``predict``, since when, and for whom."""
+        self._main = threading.get_ident()
 
     # The main thread: frameworks like to be used where they were loaded.
 
@@ -126,7 +97,9 @@ class _Owner:
             devices = self._order.devices
             device = devices if len(devices) > 1 else (devices[0] if devices else None)
             order = self._order
+            self._called = "load", time.monotonic(), None
             predict = load(device, *arguments)
+            self._called = None
             if not callable(predict):
                 raise TypeError(f"it returned {repr(predict)[:40]}, no function")  # noqa: TRY301  the user's
             model = Model(predict, order.output, order.quarantine, order.form)
@@ -135,42 +108,55 @@ class _Owner:
             return 1
         self._ready(("loaded", time.monotonic()))
         while (work := self._work.get()) is not None:
-            self._answer(model, work)
-            if model.broken:
+            try:
+                self._answer(model, work)
+            except Broken as err:
+                self._breaks(work.guest, err)
                 return _BROKEN
         return 0
+
+    def _breaks(self, guilty: Guest | None, failure: Failure) -> None:
+        """Tell all that nothing comes from here any more, and one of them that it is for its rows."""
+        word = "broken" if self._order.quarantine else "failed"
+        for guest in list(self._guests.values()):
+            guest.say((word, failure) if guest is guilty else ("leave", None))
 
     def _ready(self, word: tuple[str, Any]) -> None:
         self._loaded = word
         for guest in list(self._guests.values()):
             guest.say(word)
 
-    def _answer(self, model: Model, work: _Work) -> None:
+    def _answer(self, model: Model, work: Work) -> None:
         if work.guest.link.socket.fileno() not in self._guests:
             return  # its task has ended
         began = time.monotonic()
         waiting = self._work.qsize()
-        spans: Spans = ()
+        where: Extent = (0, 0)
         grown: list[int] = []
         failure: Failure | None = None
         predict_s = 0.0
         try:
-            answer = model.answer(read(work.view, work.spans), work.rows)
+            columns, rows = read(work.view, work.where), work.rows
+            if work.within is not None:
+                columns, rows = cut(columns, slice(*work.within)), work.within[1] - work.within[0]
+            self._called = "predict", began, work.guest
+            answer = model.answer(columns, rows)
             predict_s = answer.predict_s
             memory = work.guest.answers.setdefault(work.slot, Memory())
-            spans, has_grown = memory.write(answer)
+            where, has_grown = memory.write(answer)
             grown = [memory.fileno] if has_grown else []
+        except Broken:
+            raise
         except Failure as err:
             failure = err
         except Exception as err:  # noqa: BLE001  an answer that cannot be pickled
             failure = Failure.of("predict returned what does not fit", err)
-        if model.broken:
-            return
+        self._called = None
         ended = time.monotonic()
         self._busy_s += predict_s
         said = Said(
             slot=work.slot,
-            spans=spans,
+            where=where,
             failure=failure,
             queued_s=began - work.came,
             predict_s=predict_s,
@@ -199,9 +185,10 @@ class _Owner:
         idle_since = time.monotonic()
         while not self._over(idle_since):
             self._leave_if_asked()
+            self._end_if_late()
             # Those who hang up first: they make room for who calls.
             watched = [*lives, *self._guests, self._listener.fileno()]
-            ready = _readable(watched, within_s=_LOOK_S)
+            ready = readable(watched, within_s=_LOOK_S)
             if any(life in ready for life in lives):
                 self._end_at_once()
             for one in ready:
@@ -217,7 +204,7 @@ class _Owner:
         self._work.put(None)
         # The main thread may still be loading, or predicting for a task that has gone.
         limit_s = _DRAIN_S if self._leave_by is None else max(0.0, self._leave_by - time.time())
-        _readable(lives, within_s=limit_s)
+        readable(lives, within_s=limit_s)
 
     def _over(self, idle_since: float) -> bool:
         """Whether nobody needs it, or it must go: who has not heard of it by then hears it hang up."""
@@ -240,7 +227,7 @@ class _Owner:
                 link.send(("full", len(self._guests)))
             link.close()
             return
-        guest = _Guest(link)
+        guest = Guest(link)
         guest.say(("welcome", (os.getpid(), order.devices, order.host, order.executor)))
         # Not before: the other thread says to all of these that the model is there.
         self._guests[raw.fileno()] = guest
@@ -256,15 +243,37 @@ class _Owner:
         for guest in self._guests.values():
             guest.say(("leave", None))
 
+    def _end_if_late(self) -> None:
+        """End with what does not return; it cannot be ended alone."""
+        if (called := self._called) is None or time.monotonic() - called[1] < self._order.limit_s:
+            return
+        what, _, guest = called
+        failure = Broken.late(f"{what} failed", limit_s=self._order.limit_s, thread=self._main)
+        if guest is None:
+            self._ready(("failed", failure))
+        else:
+            self._breaks(guest, failure)
+        self._end_at_once()
+
     def _hear(self, fileno: int) -> None:
         """Take in a batch; who is gone, or says what cannot be read, is no guest any more."""
         guest = self._guests[fileno]
         try:
-            (slot, rows, spans), descriptors = guest.link.receive()
+            message, descriptors = guest.link.receive()
+            if message is None:
+                guest.say(("here", None))
+                return
+            slot, rows, where, within = message
             for descriptor in descriptors:
                 guest.views[slot] = view_of(descriptor)
-            work = _Work(
-                guest=guest, slot=slot, rows=rows, spans=spans, view=guest.views[slot], came=time.monotonic()
+            work = Work(
+                guest=guest,
+                slot=slot,
+                rows=rows,
+                where=where,
+                within=within,
+                view=guest.views[slot],
+                came=time.monotonic(),
             )
         except Exception as err:  # noqa: BLE001  whatever one guest does, the others are served
             if not isinstance(err, (OSError, EOFError)):
@@ -276,10 +285,7 @@ class _Owner:
 
     def _end_at_once(self) -> None:
         """The executor is gone: nothing of this may be left, whatever it is doing."""
-        for process in sweep.offspring(os.getpid()):
-            with contextlib.suppress(OSError):
-                os.kill(process, signal.SIGKILL)
-        os.kill(os.getpid(), signal.SIGKILL)
+        sweep.end_family(os.getpid())
 
 
 if __name__ == "__main__":

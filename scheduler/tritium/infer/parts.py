@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from tritium.infer.failure import Failure
 
-__all__ = ["Bad", "Part", "Sizes", "Trust", "in_parts", "out_of_memory", "placed", "rows_left"]
+__all__ = [
+    "Bad", "Part", "Sizes", "Trust", "in_parts", "of_the_device", "out_of_memory", "placed", "rows_left",
+]  # fmt: skip
 
 _T = TypeVar("_T")
 _HOPELESS = 32
@@ -16,6 +19,13 @@ _HOPELESS = 32
 _PATIENCE = 64
 """So many batches that had to be cut must go well until parts of twice the size are tried again."""
 _MEMORY_ERRORS = frozenset({"OutOfMemoryError", "ResourceExhaustedError"})
+_OUT_OF_MEMORY = re.compile(
+    "RESOURCE_EXHAUSTED|CUDA error: out of memory|HIP error: out of memory|CUDA_ERROR_OUT_OF_MEMORY"
+    "|cudaErrorMemoryAllocation|_STATUS_ALLOC_FAILED"
+)
+_OF_THE_DEVICE = re.compile(
+    "CUDA error|CUDA_ERROR_|cudaError|HIP error|hipError|CUBLAS_STATUS_|CUDNN_STATUS_"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +128,16 @@ def out_of_memory(err: BaseException) -> bool:
     [True, True, False]
     """
     named = any(kind.__name__ in _MEMORY_ERRORS for kind in type(err).__mro__)
-    return isinstance(err, MemoryError) or named or "RESOURCE_EXHAUSTED" in str(err)
+    return isinstance(err, MemoryError) or named or _OUT_OF_MEMORY.search(str(err)) is not None
+
+
+def of_the_device(err: BaseException) -> bool:
+    """Whether an error came from the device: after most of these no call in the same process succeeds.
+
+    >>> of_the_device(RuntimeError("CUDA error: device-side assert triggered")), of_the_device(KeyError("x"))
+    (True, False)
+    """
+    return _OF_THE_DEVICE.search(str(err)) is not None and not out_of_memory(err)
 
 
 def in_parts(

@@ -57,6 +57,7 @@ def predict(
     priority: int = 0,
     wait_s: float = 60.0,
     keep_s: float = 300.0,
+    model_timeout_s: float = 3600.0,
     model_path: Path | Callable[[str, int], Path] | None = None,
     report: Path | None = None,
 ) -> DataFrame:
@@ -106,6 +107,8 @@ def predict(
             it, and this goes on when there is one again; a model that no task feeds gives way to any.
         wait_s: how long a task waits for a device that somebody still holds.
         keep_s: how long a model stays loaded when no task feeds it.
+        model_timeout_s: how long loading the model, or one call of it, may take. What takes longer fails,
+            with the line that it hangs in, and its process is ended.
         model_path: where the model's files are, for every executor; or a function that tells a task where
             they are, by its query's id and its micro-batch's number. Each path is a model of its own.
         report: a folder that driver and executors share, for `read_reports` after a run; it keeps the last
@@ -120,8 +123,9 @@ def predict(
     if wrong := mistyped(
         KINDS,
         df=df, model=model, input=input, output=output, keep=keep, pad=pad, buckets=buckets, ahead=ahead,
-        batch_size=batch_size, gpu=gpu, share_mib=share_mib, preprocess=preprocess,
-        min_memory_mib=min_memory_mib, wait_s=wait_s, keep_s=keep_s, model_path=model_path, report=report,
+        batch_size=batch_size, gpu=gpu, share_mib=share_mib, preprocess=preprocess, wait_s=wait_s,
+        min_memory_mib=min_memory_mib, keep_s=keep_s, model_timeout_s=model_timeout_s, model_path=model_path,
+        report=report,
     ):  # fmt: skip
         raise BadSpec("predict", wrong)
     errors = StructField(error, StructType.fromDDL(ERROR))
@@ -140,6 +144,8 @@ def predict(
         problems += _below({"share_mib": (share_mib, 1)})
         if gpu != 1:
             problems.append(f"share_mib: a share is of one device, and gpu is {gpu}")
+    if not model_timeout_s > 0:
+        problems.append(f"model_timeout_s: expected a number of seconds above 0, got {model_timeout_s!r}")
     problems += _choices(on_error, batches, policy)
     problems += _unpaddable(df, names, pad or {}, buckets, batches)
     if problems:
@@ -165,7 +171,7 @@ def predict(
     how = reading(rows) if splits else BySpark(why="splits=False")
     task = InferenceTask(
         load=load,
-        model=digest(load, added.simpleString(), on_error, batches, request, keep_s),
+        model=digest(load, added.simpleString(), on_error, batches, request, keep_s, model_timeout_s),
         preprocess=preprocess,
         input=names,
         kept=kept,
@@ -181,6 +187,7 @@ def predict(
         policy=policy,
         wait_s=wait_s,
         keep_s=keep_s,
+        limit_s=model_timeout_s,
         report=None
         if report is None
         else Reporting(folder=report, call=secrets.token_hex(4), reading=how.sentence),

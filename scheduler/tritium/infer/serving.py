@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from tritium.infer.failure import Failure
+from tritium.infer.failure import Broken, Failure
 from tritium.infer.forms import Form, Room, copied, cut, named, plain
-from tritium.infer.parts import Bad, Sizes, Trust, in_parts
+from tritium.infer.parts import Bad, Part, Sizes, Trust, in_parts, of_the_device
 
-__all__ = ["Answer", "Model"]
+__all__ = ["Answer", "Model", "joined"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +37,6 @@ class Model:
     output: tuple[str, ...]
     quarantine: bool
     form: Form = "numpy"
-    broken: bool = False
-    """It has worked and does not any more, on rows that were good before: as after a CUDA error."""
     _sizes: Sizes = field(default_factory=Sizes)
     _trust: Trust = field(default_factory=Trust)
     _room: Room = field(default_factory=Room)
@@ -50,6 +48,7 @@ class Model:
 
         Raises:
             Failure: the user's function failed, or returned what does not fit.
+            Broken: and whatever it is given now, it will fail.
         """
         began = time.monotonic()
 
@@ -61,14 +60,13 @@ class Model:
             parts, bad = in_parts(
                 rows, attempt, sizes=self._sizes, trust=self._trust if self.quarantine else None
             )
-            if self.quarantine:
-                self._doubt(columns, begin=parts[0].begin if parts else None)
+            self._doubt(columns, parts, bad)
         except Failure:
             raise
         except Exception as err:
             raise Failure.of("predict failed", err) from err
         return Answer(
-            values={name: _joined([part.value[name] for part in parts]) for name in self.output},
+            values={name: joined([part.value[name] for part in parts]) for name in self.output},
             bad=tuple(bad),
             predict_s=time.monotonic() - began,
             most=self._sizes.most,
@@ -79,6 +77,10 @@ class Model:
             answer = self.predict(self._formed(columns))
         except SystemExit as err:
             raise Failure.of("predict failed", err) from err
+        except Exception as err:
+            if of_the_device(err) and not self._still_works():
+                raise Broken.of("predict failed", err) from err
+            raise
         try:
             found = _by_name(answer, self.output, rows)
             return {name: np.array(made) if self._room.holds(made) else made for name, made in found.items()}
@@ -89,17 +91,22 @@ class Model:
     def _formed(self, columns: Any) -> Any:
         return self._room.tensors(columns) if self.form == "torch" else columns
 
-    def _doubt(self, columns: Any, begin: int | None) -> None:
-        """Find out whether a model that failed on a whole batch still does what it could."""
-        if begin is None:
-            if self._proof is not None:
-                try:
-                    self.predict(self._formed(self._proof))
-                except Exception:
-                    self.broken = True
-                    raise
-        elif self._proof is None:
-            self._proof = copied(cut(columns, slice(begin, begin + 1)))
+    def _doubt(self, columns: Any, parts: Sequence[Part[Any]], bad: Sequence[Bad]) -> None:
+        """Find out whether a model that failed on some rows still does what it could."""
+        if self._proof is None and parts:
+            self._proof = copied(cut(columns, slice(parts[0].begin, parts[0].begin + 1)))
+        if bad and self._proof is not None and not self._still_works():
+            raise Broken(f"predict failed: {bad[-1].kind}: {bad[-1].message}", "")
+
+    def _still_works(self) -> bool:
+        """Try what went well before; where nothing ever did, there is nothing to be said for the model."""
+        if self._proof is None:
+            return False
+        try:
+            self.predict(self._formed(self._proof))
+        except Exception:  # noqa: BLE001  whatever it is
+            return False
+        return True
 
 
 def _by_name(answer: Any, output: Sequence[str], rows: int) -> Mapping[str, Any]:
@@ -117,7 +124,7 @@ def _by_name(answer: Any, output: Sequence[str], rows: int) -> Mapping[str, Any]
     return found
 
 
-def _joined(parts: list[Any]) -> Any:
+def joined(parts: list[Any]) -> Any:
     """Put the answers to the parts of a batch together, whatever forms they have."""
     if len(parts) == 1:
         return parts[0]

@@ -65,6 +65,8 @@ class InferenceTask:
     policy: str
     wait_s: float
     keep_s: float
+    limit_s: float
+    """How long loading the model, or one call of it, may take."""
     report: Reporting | None
     nulls: bool = False
     """Whether nulls become NaN and ``None`` in arrays, and are not rows that fail."""
@@ -97,7 +99,9 @@ class InferenceTask:
             return
         what = f"inference task {clock.number}"
         lodging = self._lodging(context)
-        feeder = Feeder(lambda: lodging.owner(wait_s=self.wait_s, what=what), ahead=self.ahead)
+        feeder = Feeder(
+            lambda: lodging.owner(wait_s=self.wait_s, what=what), ahead=self.ahead, limit_s=self.limit_s
+        )
         clock.start(feeder)
         extend = Extend(self.kept, self.output, self.error, quarantine=self.quarantine)
         answers = feeder.answers(prepare.feed(_all(first, rebatched)))
@@ -136,6 +140,7 @@ class InferenceTask:
             quarantine=self.quarantine,
             form=self.form,
             keep_s=self.keep_s,
+            limit_s=self.limit_s,
             priority=self.request.priority if self.request is not None else 0,
         )
         return Lodging(

@@ -47,6 +47,7 @@ def predict_udf(
     ahead: int = 3,
     wait_s: float = 60.0,
     keep_s: float = 300.0,
+    model_timeout_s: float = 3600.0,
 ) -> Callable[..., Any]:
     """Make a column expression of a model, from the arguments that ``predict_batch_udf`` takes.
 
@@ -65,6 +66,7 @@ def predict_udf(
         ahead: batches per task that may be on their way to the model and back.
         wait_s: how long a task waits for a device that somebody still holds.
         keep_s: how long a model stays loaded when no task feeds it.
+        model_timeout_s: how long loading the model, or one call of it, may take.
 
     Raises:
         BadSpec: ``return_type`` cannot be read, a number is out of range, or Spark is older than 4.1.
@@ -84,6 +86,7 @@ def predict_udf(
         ahead=ahead,
         wait_s=wait_s,
         keep_s=keep_s,
+        model_timeout_s=model_timeout_s,
     ):
         raise BadSpec("predict_udf", wrong)
     declared = _declared(return_type, batch_size=batch_size, ahead=ahead, gpu=gpu)
@@ -99,8 +102,9 @@ def predict_udf(
     load = packed((model, ()), call="predict_udf", argument="make_predict_fn")
     request = Request(members=1, devices_each=gpu, kind="replicas") if gpu else None
     task = _Expression(
-        load=load, model=digest(load, request, keep_s), output=output, is_struct=fields is not None,
-        batch_size=batch_size, ahead=ahead, request=request, wait_s=wait_s, keep_s=keep_s,
+        load=load, model=digest(load, request, keep_s, model_timeout_s), output=output,
+        is_struct=fields is not None, batch_size=batch_size, ahead=ahead, request=request, wait_s=wait_s,
+        keep_s=keep_s, limit_s=model_timeout_s,
     )  # fmt: skip
     make: Any = arrow_udf  # its stubs know fewer types than it does
     with warnings.catch_warnings():
@@ -182,6 +186,7 @@ class _Expression:
     request: Request | None
     wait_s: float
     keep_s: float
+    limit_s: float
 
     def answers(self, batches: Iterator[Any]) -> Iterator[pa.Array]:
         """Answer what Spark delivers: arrays of one column, or tuples of several."""
@@ -225,5 +230,6 @@ class _Expression:
             policy="packed",
             wait_s=self.wait_s,
             keep_s=self.keep_s,
+            limit_s=self.limit_s,
             report=None,
         )

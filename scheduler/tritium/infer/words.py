@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tritium.infer.failure import Failure
 from tritium.infer.forms import Form
-from tritium.infer.memory import Spans
+from tritium.infer.memory import Extent
 from tritium_discovery import Device
 
 __all__ = ["Order", "Said"]
@@ -30,6 +30,8 @@ class Order:
     """What the model gets."""
     keep_s: float
     """How long it stays without a task."""
+    limit_s: float
+    """How long loading the model, or one call of it, may take."""
     priority: int = 0
     """Who may ask it to give its devices up while it has tasks: what is more important."""
 
@@ -39,7 +41,7 @@ class Said:
     """The owner's answer to one batch, beside the values in the shared memory."""
 
     slot: int
-    spans: Spans = ()
+    where: Extent = (0, 0)
     failure: Failure | None = None
     queued_s: float = 0.0
     predict_s: float = 0.0

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["end", "end_family", "marked", "offspring", "stands_still"]
+__all__ = ["end", "end_family", "end_offspring", "marked", "offspring", "stands_still"]
 
 _PROC = Path("/proc")
 _HOPELESS_S = 10.0
@@ -77,13 +77,23 @@ def end(mark: str, *, grace_s: float, family: bool) -> bool:
 
 def end_family(pid: int) -> None:
     """Kill a process of this user and all its descendants at once, as far as they are there."""
-    for process in (*offspring(pid), pid):
-        with contextlib.suppress(OSError):
-            fileno = os.pidfd_open(process)  # unlike kill(2) it takes no number for a group
-            try:
-                signal.pidfd_send_signal(fileno, signal.SIGKILL)
-            finally:
-                os.close(fileno)
+    end_offspring(pid)
+    _kill(pid)
+
+
+def end_offspring(pid: int) -> None:
+    """Kill all descendants of a process at once."""
+    for process in offspring(pid):
+        _kill(process)
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(OSError):
+        fileno = os.pidfd_open(pid)  # unlike kill(2) it takes no number for a group
+        try:
+            signal.pidfd_send_signal(fileno, signal.SIGKILL)
+        finally:
+            os.close(fileno)
 
 
 def _state_and_parent(pid: int) -> tuple[str, int]:
