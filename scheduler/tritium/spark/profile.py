@@ -5,20 +5,24 @@ from __future__ import annotations
 import math
 import re
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from tritium.spark.capability import on_connect
 
 if TYPE_CHECKING:
-    from pyspark.resource import ResourceProfile
+    from pyspark.resource import ExecutorResourceRequests, ResourceProfile
     from pyspark.sql import SparkSession
 
 __all__ = ["feeder_profile", "resource_profile"]
 
-_EXECUTOR_AMOUNT = "spark.executor.resource.gpu.amount"
+_GPU = "spark.executor.resource.gpu"
 _EXECUTOR_CORES = "spark.executor.cores"
+_EXECUTOR_MEMORY = "spark.executor.memory"
 _LOCAL_CLUSTER = re.compile(r"local-cluster\[\d+,(\d+),\d+\]")
 _FEEDERS = 16
 """Tasks per device where nobody knows the executors' cores, which then are the only limit."""
+_made: WeakKeyDictionary[Any, dict[float, ResourceProfile]] = WeakKeyDictionary()
+"""Of each application: an executor that Spark started for one profile takes no tasks of an equal one."""
 
 
 def feeder_profile(spark: SparkSession) -> ResourceProfile | None:
@@ -37,13 +41,14 @@ def resource_profile(spark: SparkSession, *, gpus: int) -> ResourceProfile | Non
 
     ``None`` where there is nothing to ask for: no GPUs are wanted, or Spark schedules none
     (``spark.executor.resource.gpu.amount`` is not set, as in ``local[N]``). It is a task profile: the
-    executors stay as they are (SPARK-39853), so it works without dynamic allocation.
+    executors stay as they are (SPARK-39853). Under dynamic allocation Spark starts executors for it,
+    which are like the others.
     """
     return _profile(spark, gpus) if gpus and _gpus(spark) else None
 
 
 def _gpus(spark: SparkSession) -> int:
-    return int(spark.conf.get(_EXECUTOR_AMOUNT, "0") or 0)
+    return int(spark.conf.get(f"{_GPU}.amount", "0") or 0)
 
 
 def _local_cores(master: str) -> str:
@@ -54,10 +59,29 @@ def _local_cores(master: str) -> str:
 def _profile(spark: SparkSession, amount: float) -> ResourceProfile:
     from pyspark.resource import ResourceProfileBuilder, TaskResourceRequests
 
-    profile = ResourceProfileBuilder().require(TaskResourceRequests().cpus(1).resource("gpu", amount)).build
-    if on_connect(spark):
-        _make_known(profile, spark)
-    return profile
+    remote = on_connect(spark)
+    made = _made.setdefault(spark if remote else spark.sparkContext, {})
+    if amount not in made:
+        builder = ResourceProfileBuilder().require(TaskResourceRequests().cpus(1).resource("gpu", amount))
+        if spark.conf.get("spark.dynamicAllocation.enabled", "false") == "true":
+            builder.require(_executors(spark))
+        made[amount] = builder.build
+        if remote:
+            _make_known(made[amount], spark)
+    return made[amount]
+
+
+def _executors(spark: SparkSession) -> ExecutorResourceRequests:
+    """Ask for executors such as the application's properties ask for: a profile inherits no devices."""
+    from pyspark.resource import ExecutorResourceRequests
+
+    asked = ExecutorResourceRequests()
+    if cores := spark.conf.get(_EXECUTOR_CORES, "") or _local_cores(spark.conf.get("spark.master", "") or ""):
+        asked.cores(int(cores))
+    if memory := spark.conf.get(_EXECUTOR_MEMORY, ""):
+        asked.memory(memory)
+    script, vendor = (spark.conf.get(f"{_GPU}.{name}", "") or "" for name in ("discoveryScript", "vendor"))
+    return asked.resource("gpu", _gpus(spark), script, vendor)
 
 
 def _make_known(profile: ResourceProfile, spark: SparkSession) -> None:
