@@ -65,6 +65,27 @@ def test_a_held_device_is_waited_for_by_name_and_more_than_there_are_never_fit(
     assert isinstance(tritium.explain(spark, eight).decision, Assigned), "nothing was taken"
 
 
+def test_all_who_share_a_device_are_named_with_their_shares_and_what_is_left_may_be_had(
+    spark: SparkSession, state: Path
+) -> None:
+    one = tritium.snapshot(spark).hosts[0].pools[0].devices[1].uuid
+
+    with (
+        holds.take_share(one, 20_000, of_mib=40_960, what="digits", directory=state),
+        holds.take_share(one, 16_000, of_mib=40_960, what="faces", directory=state),
+    ):
+        names = holds.described(holds.held(state)[one][::-1])
+        gang = tritium.explain(spark, tritium.Request(members=8))
+        replicas = tritium.Request(members=8, kind="replicas", share_mib=40_000)
+        rest = tritium.explain(spark, tritium.Request(members=1, kind="replicas", share_mib=4_000))
+        full = tritium.explain(spark, replicas)
+
+    assert f"{one}: held by {names}" in str(gang)
+    assert f"{one}: 4960 MiB left besides {names}, 40000 needed" in str(full)
+    assert isinstance(rest.decision, Assigned)
+    assert rest.decision.placement.members[0].devices == (one,)
+
+
 def test_an_executor_without_a_free_core_is_told_within_the_limit(
     spark: SparkSession, tmp_path: Path
 ) -> None:
