@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import time
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,9 @@ from tritium.columns import to_arrow, to_numpy
 PRIMITIVES = {
     np.dtype(name): arrow
     for name, arrow in {
-        "int8": pa.int8(), "int16": pa.int16(), "int32": pa.int32(), "int64": pa.int64(),
+        "int8": pa.int8(), "uint8": pa.uint8(), "uint16": pa.uint16(),
+        "float16": pa.float16(), "int16": pa.int16(),
+        "int32": pa.int32(), "int64": pa.int64(),
         "float32": pa.float32(), "float64": pa.float64(), "bool": pa.bool_(),
     }.items()
 }  # fmt: skip
@@ -86,13 +90,45 @@ def test_numbers_are_not_copied_in_either_direction(kind: pa.DataType, start: in
     assert not back.flags.writeable, "nobody may write into memory that Arrow shares"
 
 
+@pytest.mark.parametrize("start", [0, 3])
+@pytest.mark.parametrize("wrap", LISTS.values(), ids=LISTS)
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint16, np.float16])
+def test_small_numbers_in_lists_are_not_copied_either(dtype: Any, wrap: Any, start: int) -> None:
+    array = np.arange(40).astype(dtype).reshape(8, 5)
+
+    column = to_arrow(array, nested(array, wrap)).slice(start)
+    back = to_numpy(column)
+
+    assert memory_of(column).start == array.__array_interface__["data"][0]
+    assert back.__array_interface__["data"][0] in memory_of(column)
+    np.testing.assert_array_equal(back, array[start:], strict=True)
+
+
+@pytest.mark.parametrize("kind", [pa.int8(), pa.uint8(), pa.int16(), pa.bool_()], ids=str)
+def test_nulls_among_small_numbers_are_refused_but_not_those_outside_of_a_slice(kind: pa.DataType) -> None:
+    one, nil = (True, False) if kind == pa.bool_() else (1, 0)
+    column = pa.array([None, [one, None], [one, nil], [nil, one], [None, nil]], pa.list_(kind))
+
+    assert to_numpy(column.slice(2, 2)).tolist() == [[1, 0], [0, 1]]
+    for part, sentence in (
+        (column, "x: 1 of 5 values are null"),
+        (column.slice(1), "x: 2 of 8 values are null"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            to_numpy(part, name="x")
+
+
 @pytest.mark.parametrize(
     ("column", "want"),
     [
         (pa.array(["a", "bc"]), ["a", "bc"]),
+        (pa.array(["", "a", "bc"], pa.large_string()).slice(1), ["a", "bc"]),
         (pa.array([b"a", b""], pa.large_binary()), [b"a", b""]),
         (pa.array(["x", "y", "x"]).dictionary_encode(), ["x", "y", "x"]),
         (pa.array([[["a"]], [["b"]]]), [[["a"]], [["b"]]]),
+        (pa.array(["0.10", "2.00"]).cast(pa.decimal128(5, 2)), [Decimal("0.10"), Decimal(2)]),
+        (pa.array([[1_000_000], [0]], pa.list_(pa.time64("us"))), [[time(0, 0, 1)], [time(0, 0)]]),
+        (pa.array([b"ab", b"cd"], pa.binary(2)).slice(1), [b"cd"]),
         (pa.chunked_array([], pa.int64()), []),
     ],
     ids=lambda value: str(getattr(value, "type", "")),
@@ -119,6 +155,8 @@ def test_nulls_become_what_pandas_makes_of_them() -> None:
         to_numpy(pa.array([1, None], pa.float32()), nulls=True), [1, np.nan], equal_nan=True
     )
     assert made("a", None).tolist() == ["a", None]
+    assert made(Decimal(1), None).tolist() == [Decimal(1), None]
+    assert made(time(1), None).tolist() == [time(1), None]
     assert made(True, None).tolist() == [True, None]
     with pytest.raises(ValueError, match="1 of 2 values are null"):
         made([1.0], None)

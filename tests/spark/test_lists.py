@@ -27,15 +27,16 @@ def test_equal_lists_of_numbers_are_read_from_their_pages() -> None:
 
     assert found == Chunk(rows=10, elements=40, kind=np.dtype("f4"), most=2, codec="snappy")
     assert lying(FLOATS, replace(TENSORS, nulls=None)) == found
-    assert lying(pa.list_(pa.int32()), replace(TENSORS, physical="INT32", logical="INT")) == Chunk(
-        rows=10, elements=40, kind=np.dtype("i4"), most=2, codec="snappy"
-    )
+    for kind in (pa.int8(), pa.int16(), pa.int32()):
+        assert lying(pa.list_(kind), replace(TENSORS, physical="INT32", logical="INT")) == Chunk(
+            rows=10, elements=40, kind=np.dtype("i4"), most=2, codec="snappy"
+        )
 
 
 OTHERS: dict[str, tuple[pa.DataType, dict[str, Any]]] = {
     "it is no list of numbers": (pa.list_(FLOATS), {"repeats": 2}),
     "its elements are string": (pa.list_(pa.string()), {"physical": "BYTE_ARRAY"}),
-    "its elements are int8": (pa.list_(pa.int8()), {"physical": "INT32", "logical": "INT"}),
+    "its elements are bool": (pa.list_(pa.bool_()), {"physical": "BOOLEAN"}),
     "its float elements are stored as DOUBLE": (FLOATS, {"physical": "DOUBLE"}),
     "its int64 elements are stored as INT64 (TIMESTAMP)": (
         pa.list_(pa.int64()),

@@ -17,7 +17,7 @@ from tritium.spark import splits_read
 from tritium.spark.pages import Chunk, Unlike, equal_lists
 from tritium.spark.splits import Column, Piece
 
-KINDS = (pa.float32(), pa.float64(), pa.int32(), pa.int64())
+KINDS = (pa.float32(), pa.float64(), pa.int32(), pa.int64(), pa.int8(), pa.int16())
 
 
 def written(path: Path, column: pa.Array, **options: Any) -> pa.Table:

@@ -18,8 +18,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Decoded", "Leaf", "leaf", "lying"]
 
-_NUMBERS = {"float": "FLOAT", "double": "DOUBLE", "int32": "INT32", "int64": "INT64"}
-"""What Parquet calls types of Arrow's that it stores as they are."""
+_NUMBERS = {
+    "float": "FLOAT",
+    "double": "DOUBLE",
+    **dict.fromkeys(("int8", "int16", "int32"), "INT32"),
+    "int64": "INT64",
+}
+"""What Parquet calls the numbers that it stores for types of Arrow's: it has none of one or two bytes."""
+_STORED = {
+    "FLOAT": np.dtype("f4"),
+    "DOUBLE": np.dtype("f8"),
+    "INT32": np.dtype("i4"),
+    "INT64": np.dtype("i8"),
+}
 _CODECS = {
     "UNCOMPRESSED": None,
     "SNAPPY": "snappy",
@@ -114,7 +125,7 @@ def lying(kind: pa.DataType, found: Leaf | None) -> Chunk | Decoded:
     return Chunk(
         rows=found.rows,
         elements=found.elements,
-        kind=np.dtype(kind.value_type.to_pandas_dtype()),
+        kind=_STORED[found.physical],
         most=found.defined,
         codec=_CODECS[found.codec],
     )

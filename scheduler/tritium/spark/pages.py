@@ -42,7 +42,7 @@ class Chunk:
     rows: int
     elements: int
     kind: Any
-    """Of an element: what numpy calls it."""
+    """Of an element as it is stored: what numpy calls it."""
     most: int
     """The level of definition that an element has which is no null."""
     codec: str | None

@@ -130,6 +130,9 @@ def _tensors(
         elements = equal_lists(memoryview(stored.read_buffer(found.size)), chunk)
     except Unlike:
         return None
+    wanted = np.dtype(kind.value_type.to_pandas_dtype())
+    if wanted != chunk.kind:  # whole numbers of one or two bytes lie there as ones of four
+        elements = pa.py_buffer(np.frombuffer(elements, chunk.kind).astype(wanted))
     values = pa.Array.from_buffers(kind.value_type, chunk.elements, [None, elements])
     offsets = pa.array(np.arange(chunk.rows + 1, dtype=np.int32) * (chunk.elements // chunk.rows))
     return pa.ListArray.from_arrays(offsets, values, type=kind)
