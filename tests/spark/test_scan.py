@@ -116,8 +116,8 @@ TENSORS = {
     "all different": ("cast(sin(id * 784 + n) as float)", "snappy"),
     "few values": ("cast(pmod(xxhash64(id, n), 256) / 255 as float)", "snappy"),
     "few values, then all different": ("cast(if(id < 400, n % 9, sin(id * 784 + n)) as float)", "lz4_raw"),
-    "bytes": ("cast(xxhash64(id, n) as byte)", "snappy"),
-    "shorts": ("cast(xxhash64(id, n) as short)", "snappy"),
+    "bytes": ("cast(pmod(xxhash64(id, n), 256) - 128 as byte)", "snappy"),
+    "shorts": ("cast(pmod(xxhash64(id, n), 65536) - 32768 as short)", "snappy"),
     "whole numbers": ("cast(n % 200 as int)", "zstd"),
 }
 
