@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import difflib
+from collections.abc import Callable, Collection, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeAlias
 
-__all__ = ["KINDS", "Kinds", "mistyped", "number", "or_none"]
+__all__ = ["KINDS", "Kinds", "mistyped", "nearest", "number", "or_none"]
 
 Kinds: TypeAlias = Mapping[str, tuple[str, Callable[[Any], bool]]]
 """What an argument of this name should be, in words, and what tells whether it is."""
@@ -70,6 +71,18 @@ def mistyped(kinds: Kinds, /, **given: object) -> list[str]:
         for name, value in given.items()
         if not kinds[name][1](value)
     ]
+
+
+def nearest(word: str, known: Collection[str]) -> str:
+    """Return what the user probably meant, as the end of a sentence.
+
+    >>> nearest("rank", ["ranks", "retries"])
+    'did you mean ranks?'
+    >>> nearest("zzz", ["ranks", "retries"])
+    'known here: ranks, retries'
+    """
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"known here: {', '.join(sorted(known))}"
 
 
 def _shown(value: object) -> str:

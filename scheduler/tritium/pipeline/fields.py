@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Mapping
 
-__all__ = ["Fields", "nearest"]
+from tritium.infer.kinds import nearest
+
+__all__ = ["Fields"]
 
 _SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s?(?P<unit>[MGT]iB)")
 _MIB = {"MiB": 1, "GiB": 1024, "TiB": 1024 * 1024}
-
-
-def nearest(word: str, known: Collection[str]) -> str:
-    """Return what the user probably meant, as the end of a sentence.
-
-    >>> nearest("rank", ["ranks", "retries"])
-    'did you mean ranks?'
-    >>> nearest("zzz", ["ranks", "retries"])
-    'known here: ranks, retries'
-    """
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"known here: {', '.join(sorted(known))}"
 
 
 class Fields:

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tritium.pipeline.fields import nearest
+from tritium.infer.kinds import nearest
 
 __all__ = ["main", "wrong"]
 

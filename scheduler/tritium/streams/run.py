@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from tritium.errors import BadSpec, TooSlow, TritiumError, VerifyFailed
 from tritium.infer import failures, predict
-from tritium.infer.kinds import KINDS, Kinds, mistyped, number, or_none
+from tritium.infer.kinds import KINDS, Kinds, mistyped, nearest, number, or_none
 from tritium.spark.words import in_words
 from tritium.streams.decode import ERROR, decoded, inputs
 from tritium.streams.ends import Bytes, Decode, KafkaSource, Sink
@@ -88,13 +89,12 @@ def stream(
         VerifyFailed: the version that the pointer names was rejected, and none served before.
         SparkFailed: Spark would not start it, e.g. has no connector for the sink.
     """
-    if wrong := mistyped(
+    wrong = mistyped(
         _KINDS, source=source, model=model, sink=sink, checkpoint=checkpoint, decode=decode,
         dead_letters=dead_letters, versions=versions, check=check, every_s=every_s,
-    ):  # fmt: skip
+    )  # fmt: skip
+    if wrong := [*wrong, *_unfit(options, own=() if versions is None else ("model_path",))]:
         raise BadSpec("stream", wrong)
-    if taken := {"error", *(["model_path"] if versions is not None else [])} & options.keys():
-        raise BadSpec("stream", [f"{name}: a stream sets it itself" for name in sorted(taken)])
     tensors = isinstance(decode, Bytes) and decode.dtype is not None
     if tensors and options.get("batches") == "arrow":
         raise BadSpec("stream", ["decode: an Arrow batch has no tensors; give Bytes() and get the bytes"])
@@ -118,6 +118,19 @@ def stream(
     when = {"availableNow": True} if every_s is None else {"processingTime": f"{every_s} seconds"}
     query = started(writing.option("checkpointLocation", str(folder)).trigger(**when).start)
     return Stream(query, watch)
+
+
+def _unfit(options: Collection[str], *, own: Collection[str]) -> list[str]:
+    """Say which options are no arguments of `predict` that a stream takes; it sets ``own`` ones itself."""
+    own = {"df", "input", "error", *own}
+    others = inspect.signature(predict).parameters.keys() - own
+    known = others | inspect.signature(stream).parameters.keys() - {"options"}
+    return [
+        f"{name}: a stream sets it itself"
+        if name in own
+        else f"{name}: unknown argument; {nearest(name, known)}"
+        for name in sorted(set(options) - others)
+    ]
 
 
 def _watch(spark: SparkSession, versions: Versions, check: Callable[[Path], object] | None) -> Watch:
