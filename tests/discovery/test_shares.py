@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rigs.processes import eventually
@@ -74,6 +74,7 @@ def test_what_is_no_share_of_the_device_is_refused(tmp_path: Path, mib: int) -> 
 STEPS = st.lists(st.none() | st.integers(1, OF_MIB) | st.sampled_from(["free", 4_000, 8_000]), max_size=12)
 
 
+@settings(deadline=None)  # loaded machines are slow
 @given(steps=STEPS, data=st.data())
 def test_what_is_held_adds_up_whatever_is_taken_and_given_back(
     steps: list[int | str | None], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
@@ -239,6 +240,7 @@ def test_of_all_that_sharers_were_asked_the_most_important_counts(tmp_path: Path
         assert drain.promised(tmp_path)[ONE].by == "gang"
 
 
+@settings(deadline=None)  # loaded machines are slow
 @given(note=st.binary(max_size=200) | st.text().map(str.encode))
 def test_whatever_a_note_says_the_share_is_what_was_taken(
     note: bytes, tmp_path_factory: pytest.TempPathFactory
