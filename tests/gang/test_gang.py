@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ from pyspark.sql import SparkSession
 
 import tritium
 from rigs.processes import eventually
+from tritium.assign import Request
 from tritium.errors import BadSpec, RankFailed, SparkFailed, TooSlow, TritiumError, Unplaceable
 from tritium.train.assembly import Assembly
 from tritium.train.attempts import tried
 from tritium.train.board import BOARD
+from tritium.train.contract import Attempt
 from tritium.train.job import GangJob
-from tritium.train.task import SCHEMA
+from tritium.train.placing import Asked
+from tritium.train.task import SCHEMA, RankTask
 
 pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("spark")]
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -273,6 +277,39 @@ def test_a_driver_that_no_task_reaches_is_a_mistake_in_the_configuration_and_tri
     with pytest.raises(SparkFailed, match=r"cannot reach the driver at .*spark.driver.host.*node-7: Conn"):
         tried(attempt, retries=2)
     assert attempts == [0]
+
+
+def run_with_a_task_astray(spark: SparkSession) -> None:
+    """Run a gang whose second task looks for the driver where nobody listens."""
+    assembly = Assembly(gang="train", size=2, launch_s=5, launch_by=time.monotonic() + 5, end_by=None)
+    job = GangJob(spark, tag="half of it meets", assembly=assembly)
+    with job.meeting(lambda _: None, computed=False) as meeting:
+        task = RankTask(
+            meeting=meeting.address,
+            key=meeting.key,
+            attempt=Attempt(gang="train"),
+            asked=Asked(request=Request(members=2), policy="packed"),
+            framework="torch",
+            function=b"",
+            reading=None,
+            spool_mib=None,
+            silence_s=30,
+        )
+
+        def half(batches: Any) -> Any:
+            from pyspark import BarrierTaskContext
+
+            astray = replace(task, meeting=("127.0.0.1", 1))
+            yield from (astray if BarrierTaskContext.get().partitionId() else task)(batches)
+
+        job.run(spark.range(2, numPartitions=2).mapInArrow(half, SCHEMA, barrier=True), meeting)
+
+
+def test_tasks_that_cannot_reach_the_driver_are_told_from_those_that_were_not_started(
+    spark: SparkSession,
+) -> None:
+    with pytest.raises(SparkFailed, match=r"^train: tasks \[1\] were started, and cannot reach the driver"):
+        run_with_a_task_astray(spark)
 
 
 def test_a_gang_over_its_time_limit_is_ended() -> None:

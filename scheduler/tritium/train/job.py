@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tritium.errors import SparkFailed, Unplaceable
+from tritium.errors import SparkFailed, TooSlow, Unplaceable
 from tritium.spark.conf.port import port_of
 from tritium.spark.words import in_words, interrupted, jvm_ended
 from tritium.train.assembly import Assembly
@@ -17,7 +17,7 @@ from tritium.train.meeting import Meeting
 from tritium.train.messages import FromTask
 
 if TYPE_CHECKING:
-    from pyspark import SparkContext
+    from pyspark import SparkContext, SparkStageInfo
     from pyspark.resource import ResourceProfile
     from pyspark.sql import DataFrame, Row, SparkSession
 
@@ -87,15 +87,20 @@ def _slots(scala: Any, profile: Any) -> int:
     return int(scala.maxNumConcurrentTasks(profile))
 
 
-def _computes(context: SparkContext, tag: str) -> bool:
-    """Whether tasks run that come before the gang's own: those of a shuffle, a sort, a broadcast."""
+def _stages(context: SparkContext, tag: str) -> Iterator[tuple[SparkStageInfo, bool]]:
+    """The stages of a gang's job as Spark knows them, and whether they are the gang's own."""
     scala: Any = context._jsc.sc()  # noqa: SLF001  pyspark tells neither jobs of a tag nor barrier stages
     known = context.statusTracker()
     jobs = [known.getJobInfo(job) for job in scala.statusTracker().getJobIdsForTag(tag)]
     stages = [known.getStageInfo(stage) for job in jobs if job is not None for stage in job.stageIds]
-    running = [stage.stageId for stage in stages if stage is not None and stage.numActiveTasks]
-    graphs = [scala.statusStore().operationGraphForStage(stage) for stage in running]
-    return any(graph.rootCluster().getBarrierClusters().isEmpty() for graph in graphs)
+    for stage in filter(None, stages):
+        graph = scala.statusStore().operationGraphForStage(stage.stageId)
+        yield stage, not graph.rootCluster().getBarrierClusters().isEmpty()
+
+
+def _computes(context: SparkContext, tag: str) -> bool:
+    """Whether tasks run that come before the gang's own: those of a shuffle, a sort, a broadcast."""
+    return any(stage.numActiveTasks and not own for stage, own in _stages(context, tag))
 
 
 class GangJob:
@@ -178,7 +183,7 @@ class GangJob:
                 # A lost task closes its connection at once, and says more than Spark's own words.
                 meeting.over.wait(_NOTICE_S)
             if not jvm_ended(err):  # where it is, every task is lost, and none of them is the cause
-                error = self._assembly.error or error
+                error = self._strayed(meeting) or self._assembly.error or error
             self._end(meeting)
             raise meeting.failure or error from err
         finally:
@@ -193,10 +198,25 @@ class GangJob:
         if self._assembly.phase == "over":
             return None
         complaints = dict.fromkeys(row["complaint"] for row in rows if row["complaint"])
+        return self._unreached("tasks cannot", meeting, "; ".join(complaints))
+
+    def _strayed(self, meeting: Meeting) -> SparkFailed | None:
+        """Find out whether those that a gang waited for in vain had started, and could not say so here."""
+        if not isinstance(self._assembly.error, TooSlow) or "placing" in self._assembly.began:
+            return None
+        done = sum(stage.numCompletedTasks for stage, own in _stages(self._context, self._tag) if own)
+        if not done:
+            return None
+        missing = sorted(set(range(self._assembly.size)) - self._assembly.arrived)
+        return self._unreached(
+            f"tasks {missing} were started, and cannot", meeting, "see their executors' logs"
+        )
+
+    def _unreached(self, who: str, meeting: Meeting, why: str) -> SparkFailed:
         where = ":".join(map(str, meeting.address))
         return SparkFailed(
-            f"{self._assembly.gang}: tasks cannot reach the driver at {where} "
-            f"(spark.driver.host, spark.tritium.meeting.port): {'; '.join(complaints)}"
+            f"{self._assembly.gang}: {who} reach the driver at {where} "
+            f"(spark.driver.host, spark.tritium.meeting.port): {why}"
         )
 
     def _end(self, meeting: Meeting) -> None:
