@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -22,6 +23,12 @@ from rigs.processes import survivors
 
 _RANKS = 2
 _RUNS = 3
+_KINDS = (
+    ("end when asked to", False, False),
+    ("ignore SIGTERM", True, False),
+    ("end, but have a child in a session of its own", False, True),
+)
+"""What they are like: by name, whether they ignore SIGTERM, whether each has such a child."""
 _GONE_LIMIT_S = 20.0
 _START_LIMIT_S = 120.0
 
@@ -35,10 +42,13 @@ def main() -> str:
     return "\n".join(table)
 
 
-def sleep(folder: str, *, deaf: bool) -> None:
-    """Leave a process id behind and stay."""
+def sleep(folder: str, *, deaf: bool, child: bool) -> None:
+    """Leave process ids behind and stay."""
     if deaf:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if child:
+        started = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        (Path(folder) / str(started.pid)).touch()
     (Path(folder) / str(os.getpid())).touch()
     time.sleep(600)
 
@@ -46,18 +56,20 @@ def sleep(folder: str, *, deaf: bool) -> None:
 def _cancels(spark: SparkSession) -> list[str]:
     """Measure from the cancel of a job until every process of its ranks is gone."""
     rows = [
-        "### Cancel: from the cancel of the job until every rank is gone, same application",
+        "### Cancel: from the cancel of the job until every process is gone, same application",
         "| ranks | TorchDistributor, s | Tritium, s | faster |",
         "|---|---|---|---|",
     ]
-    for name, deaf in (("end when asked to", False), ("ignore SIGTERM", True)):
+    for name, deaf, child in _KINDS:
+        ways = {"deaf": deaf, "child": child}
         runs = {
-            "peer": lambda folder, deaf=deaf: _distributor().run(sleep, folder, deaf=deaf),
-            "ours": lambda folder, deaf=deaf: tritium.Gang(ranks=_RANKS).run(sleep, folder=folder, deaf=deaf),
+            "peer": lambda folder, ways=ways: _distributor().run(sleep, folder, **ways),
+            "ours": lambda folder, ways=ways: tritium.Gang(ranks=_RANKS).run(sleep, folder=folder, **ways),
         }
         took = {}
         for who, run in runs.items():
-            took[who] = statistics.median(_gone_s(spark, run) for _ in range(_RUNS))
+            processes = _RANKS * (1 + child)
+            took[who] = statistics.median(_gone_s(spark, run, processes=processes) for _ in range(_RUNS))
         theirs, limit = took["peer"], took["peer"] >= _GONE_LIMIT_S
         times = f"{theirs / took['ours']:.1f}x"
         said = f"never (looked for {_GONE_LIMIT_S:.0f} s)" if limit else f"{theirs:.2f}"
@@ -66,7 +78,7 @@ def _cancels(spark: SparkSession) -> list[str]:
     return rows
 
 
-def _gone_s(spark: SparkSession, run: Callable[[str], object]) -> float:
+def _gone_s(spark: SparkSession, run: Callable[[str], object], *, processes: int) -> float:
     """Seconds until the ranks are gone, or the limit; then they are killed."""
     with tempfile.TemporaryDirectory() as folder:
 
@@ -77,7 +89,7 @@ def _gone_s(spark: SparkSession, run: Callable[[str], object]) -> float:
         thread = threading.Thread(target=work)
         thread.start()
         give_up_at = time.monotonic() + _START_LIMIT_S
-        while len(pids := list(Path(folder).iterdir())) < _RANKS:
+        while len(pids := list(Path(folder).iterdir())) < processes:
             if time.monotonic() > give_up_at:
                 raise TimeoutError(f"no ranks within {_START_LIMIT_S:.0f} s")
             time.sleep(0.05)
