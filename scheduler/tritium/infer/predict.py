@@ -104,7 +104,8 @@ def predict(
         product: part of the product name that a device must carry, e.g. ``A100``.
         policy: how the assigner chooses: a name in ``tritium.assign.POLICIES``.
         priority: a gang (1 unless it says another) or a model of a higher one gets the device when it needs
-            it, and this goes on when there is one again; a model that no task feeds gives way to any.
+            it, and the tasks that feed this one wait for another (``wait_s``, in each of Spark's attempts); a
+            model that no task feeds gives way to any.
         wait_s: how long a task waits for a device that somebody still holds.
         keep_s: how long a model stays loaded when no task feeds it.
         model_timeout_s: how long loading the model, or one call of it, may take. What takes longer fails,
