@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 
 import tritium
 from tritium.errors import TritiumError
+from tritium.infer import runs
 from tritium.streams import Delta, Json, KafkaSource, Parquet, Sink
 
 _LIMIT_S = 300.0
@@ -43,6 +44,7 @@ def main(servers: str, topic: str, folder: Path) -> dict[str, Any]:
             decode=Json(schema="n long not null"),
             dead_letters=dead_letters,
             every_s=None,
+            report=folder / f"report-{name}",
         ) as stream:
             stream.wait(_LIMIT_S)
             return stream.progress()
@@ -62,6 +64,9 @@ def main(servers: str, topic: str, folder: Path) -> dict[str, Any]:
         }
     both = Delta(path=str(folder / "rows")), Delta(path=str(folder / "dead"))
     drained("both", both[0], load, both[1])
+    found["reported"] = {
+        name: [run.batch for run in runs(folder / f"report-{name}")] for name in (*sinks, "both")
+    }
     found["both"] = [spark.read.format("delta").load(sink.path).count() for sink in both]
     try:
         drained("fails", Parquet(path=str(folder / "f")), fails)

@@ -109,6 +109,7 @@ def test_a_stream_from_kafka_goes_through_a_model_into_tables(
         assert found[name]["answers"] == [2.0 * n for n in range(50)]
         assert found[name]["errors"] == ["the value is no JSON object of the schema"]
         assert found[name]["batches"] == 3
+    assert found["reported"] == {name: [0, 1, 2] for name in ("parquet", "delta", "both")}
     assert found["both"] == [50, 1], "and what failed to a table of its own"
     assert not stumble.exists(), "though Spark's Python did not come up at first"
     kind, sentence = found["failed"]

@@ -19,6 +19,7 @@ from tritium.infer.feeder import Feeder
 from tritium.infer.forms import Form
 from tritium.infer.identity import digest, shared_by
 from tritium.infer.lodging import Lodging, Place
+from tritium.infer.micro_batch import micro_batch
 from tritium.infer.prepare import Prepare
 from tritium.infer.report import Reporting, Run, write_report
 from tritium.infer.words import Order
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["InferenceTask"]
 
-_QUERY, _BATCH = "sql.streaming.queryId", "streaming.sql.batchId"
-"""As Spark's ``StreamExecution`` calls them: the query's id is its checkpoint's."""
 _ACTION = "spark.sql.execution.id"
 """As Spark's ``SQLExecution`` calls it; tasks of a job on ``df.rdd`` have none."""
 
@@ -156,8 +155,7 @@ class InferenceTask:
         """The load of this micro-batch and the model's name: one model per version, each with its owners."""
         if self.path is None:
             return self.load, self.model
-        query, batch = (context.getLocalProperty(name) for name in (_QUERY, _BATCH))
-        path = self.path(query or "", int(batch or "0"))
+        path = self.path(*(micro_batch(context) or ("", 0)))
         return pickle.dumps((_Versioned(load=self.load, path=path), ())), digest(self.model, path)
 
     def _failed(self, err: Failure, number: int, feeder: Feeder) -> ModelFailed:
@@ -183,11 +181,10 @@ class _Versioned:
 
 def _run(context: Any, call: str) -> Run:
     """What this task is a part of: all tasks of one use of the DataFrame say the same."""
-    query, batch, action = (context.getLocalProperty(name) for name in (_QUERY, _BATCH, _ACTION))
+    action = context.getLocalProperty(_ACTION)
+    query, batch = micro_batch(context) or (None, None)
     use = action if action is not None else f"stage{context.stageId()}"
-    if query is None or batch is None:
-        return Run(call=call, use=use)
-    return Run(call=call, use=use, query=query, batch=int(batch))
+    return Run(call=call, use=use, query=query, batch=batch)
 
 
 def _all(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

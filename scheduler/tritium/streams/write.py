@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tritium.errors import BadSpec
+from tritium.infer.micro_batch import told
 from tritium.streams.decode import ERROR
 from tritium.streams.ends import ID_HEADER, Delta, Kafka, Parquet, Sink
 
@@ -59,9 +60,11 @@ class Both:
         A model may fail on a row once and not again. Predicted again between the two sinks, because an
         executor died with what it kept or the driver did, such a row could be in both of them, or in none.
         """
-        folder = self.checkpoint.parent / "decided" / self._query() / str(batch)
+        query = self._query()
+        folder = self.checkpoint.parent / "decided" / query / str(batch)
         if not (folder / "_SUCCESS").exists():
-            frame.write.mode("overwrite").option(_MARK, "true").parquet(str(folder))
+            with told(frame.sparkSession, query=query, batch=batch):
+                frame.write.mode("overwrite").option(_MARK, "true").parquet(str(folder))
         shutil.rmtree(folder.with_name(str(batch - 1)), ignore_errors=True)  # which both sinks have
         return frame.sparkSession.read.parquet(str(folder))
 
