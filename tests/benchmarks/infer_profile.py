@@ -83,7 +83,8 @@ def _readings(spark: SparkSession, folder: Path) -> tuple[float, float]:
     most = out.agg({"task": "max", "owner": "max"}).first()
     assert most is not None
     profile = merged(read_reports(folder / "report"))
-    return (most["max(task)"] + most["max(owner)"]) / profile.batches, profile.seconds / profile.batches
+    seconds = profile.seconds - profile.steps["load"]
+    return (most["max(task)"] + most["max(owner)"]) / profile.batches, seconds / profile.batches
 
 
 def _reading_s() -> float:
