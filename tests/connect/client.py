@@ -158,6 +158,19 @@ def sleep() -> None:
     sleepers.run(rest)
 
 
+def hang() -> None:
+    """Spark never gets to the gang's tasks, since what comes before them hangs."""
+
+    def endless(batches: Any) -> Any:
+        import time
+
+        time.sleep(600)
+        yield from batches
+
+    rows = spark.range(10, numPartitions=1).mapInArrow(endless, "id long")
+    tritium.Gang(ranks=2, timeout_s=5).run(len, data=rows)
+
+
 def interrupt_all() -> list[str]:
     return [str(one) for one in spark.interruptAll()]
 
@@ -255,6 +268,7 @@ WORDS: dict[str, Callable[[], Any]] = {
         too_small,
         busy,
         sleep,
+        hang,
         interrupt_all,
         interrupt_tag,
         cancel,
@@ -274,7 +288,7 @@ def obey(word: str) -> None:
         say(**{word: {"failed": [type(err).__name__, str(err), getattr(err, "trace", "")]}})
 
 
-sleepers = tritium.Gang(ranks=2, name="sleepers")
+sleepers = tritium.Gang(ranks=2, name="sleepers", silence_timeout_s=10)
 
 if __name__ == "__main__":
     spark = SparkSession.builder.remote(os.environ["SPARK_REMOTE"]).getOrCreate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import psutil
 import pytest
 
 import tritium
-from rigs.application import Application
+from rigs.application import Application, Family, meeting
 from rigs.connect import ConnectServer
 from rigs.processes import assert_gone, eventually
 from rigs.standalone import Standalone
@@ -131,6 +132,36 @@ def test_an_interrupt_ends_every_process_of_the_gang(client: Application, state:
     assert kind == "GangCancelled", sentence
     assert_gone(processes, within_s=60)
     eventually(lambda: not holds.held(state), limit_s=60)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["the one that holds the meeting", "another"])
+def test_a_worker_that_stands_still_ends_the_gang(client: Application, state: Path, *, first: bool) -> None:
+    client.tell("sleep")
+    processes = sleeping(state)
+    families = [Family(psutil.Process(process.ppid())) for process in processes[::2]]
+    workers = {worker for family in families for worker in family.workers}
+    (host,) = [worker for worker in workers if listening(worker)]
+    (other,) = meeting(workers - {host}, host.pid)
+
+    (host if first else other).suspend()
+    kind, sentence, _ = client.says("sleep", limit_s=LIMIT_S)["failed"]
+
+    assert kind == "GangLost", sentence
+    lost = "a task on .+ lost the gang's first task: " if first else "lost rank . on .+ was silent for 10 s"
+    assert re.search(lost, sentence), sentence
+    assert_gone(processes, within_s=60)
+    eventually(lambda: not holds.held(state), limit_s=60)
+
+
+def listening(process: psutil.Process) -> bool:
+    return any(one.status == "LISTEN" for one in process.net_connections())
+
+
+def test_a_gang_whose_rows_are_never_computed_ends_some_time_after_its_limit(client: Application) -> None:
+    kind, sentence, _ = answer(client, "hang")["failed"]
+
+    assert kind == "TooSlow"
+    assert "was still running 30 s after its time limit (timeout_s)" in sentence
 
 
 def test_ctrl_c_in_the_client_ends_every_process_of_the_gang(client: Application, state: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tritium.errors import RankFailed, TritiumError, Unplaceable
+from tritium.errors import GangLost, RankFailed, TritiumError, Unplaceable
 from tritium.train.assembly import Assembly
 from tritium.train.capacity import capacity
 from tritium.train.hosting import Hosted, Story, met
@@ -25,8 +25,8 @@ def assembly(size: int = 1) -> Assembly:
     )
 
 
-def hosted(*, start_by: float) -> Hosted:
-    return Hosted(assembly=assembly(), now=100.0, start_by=start_by)
+def hosted(*, start_by: float = math.inf, size: int = 1) -> Hosted:
+    return Hosted(assembly=assembly(size), now=100.0, start_by=start_by)
 
 
 def test_the_moments_of_an_assembly_move_to_another_hosts_clock() -> None:
@@ -108,6 +108,40 @@ def test_a_host_that_cannot_be_listened_on_is_a_complaint_of_every_task() -> Non
     with met(hosted(start_by=time.time() + 60), task, key=b"", host="192.0.2.1") as place:
         assert place.address is None
         assert "cannot listen for the gang on 192.0.2.1" in place.complaint
+
+
+def test_a_lost_task_fails_the_first_ones_for_spark_may_wait_for_it_for_ever() -> None:
+    """A worker that stands still ends no stage; one that was killed does."""
+
+    def lose_the_second(address: tuple[str, int]) -> None:
+        with dial(address, b"secret") as wire, dial(address, b"secret") as other:
+            wire.send(Here(task=0))
+            other.send(Here(task=1))
+            other.close()
+            while type(wire.recv()).__name__ != "Stop":
+                pass
+            wire.send(Gone(task=0, outcome=Outcome(kind="stopped")))
+            while type(wire.recv()).__name__ != "AllGone":
+                pass
+
+    with pytest.raises(GangLost, match=r"^train: lost task 1: its executor or Python worker went away$"):
+        attend(FirstTask(0), hosted(size=2), lose_the_second)
+
+
+def test_the_end_of_a_hosted_meeting_fails_its_tasks_and_that_of_a_drivers_is_left_to_them() -> None:
+    words = r"^train: a task on .+ lost the gang's first task: it is gone, or silent$"
+
+    assert attend(FirstTask(0), hosted(), lambda _: None) is not None
+    with pytest.raises(GangLost, match=words):
+        hear_no_more(hosted())
+    with pytest.raises(EOFError):
+        hear_no_more(("head", 7))
+
+
+def hear_no_more(where: Hosted | tuple[str, int]) -> None:
+    task: Any = FirstTask(0)
+    with met(where, task, key=b"", host="127.0.0.1") as place, place.kept():
+        raise EOFError
 
 
 def test_a_meeting_at_the_driver_needs_no_gathering() -> None:

@@ -56,6 +56,16 @@ def test_a_driver_that_says_a_word_now_and_then_is_not_lost() -> None:
         assert link.recv() == Go()
 
 
+def test_what_a_driver_said_last_is_heard_even_if_it_hears_nothing_any_more() -> None:
+    near, far = Pipe()
+    far.send(Go())
+    far.close()
+    with closing(Link(near, task=3, silence_s=30.0)) as link:
+        assert link.recv() == Go()
+        with pytest.raises(EOFError):
+            link.recv()
+
+
 def test_a_silent_driver_is_lost_and_what_it_said_before_is_heard() -> None:
     with linked(silence_s=0.5) as (link, far):
         far.send(Go())

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from tritium.errors import GangLost, SparkFailed, TooSlow, TritiumError, Unplaceable
+from tritium.errors import GangCancelled, GangLost, SparkFailed, TooSlow, TritiumError, Unplaceable
 from tritium.spark.words import in_words
 from tritium.train.assembly import Assembly
 from tritium.train.capacity import NEEDED, capacity
@@ -26,9 +26,16 @@ if TYPE_CHECKING:
 __all__ = ["ConnectJob", "Remote", "require_slots"]
 
 _LOST = re.compile(r"failed barrier ResultStage|ExecutorLostFailure|Python worker exited unexpectedly")
+_RAISED = re.compile(r"^tritium\.errors\.(GangLost|TooSlow): (.*)", re.MULTILINE)
+"""What a task of ours raised (`Place`), in a traceback of Python's."""
 _POLL_S = 0.1
+_AGAIN_S = 1.0
+"""How often the server is asked again to interrupt the operation."""
 _SLACK_S = 4.0
 """How old the server's last word of running tasks may be (``spark.connect.progress.reportInterval``, 2 s)."""
+_ENDING_S = 30.0
+"""How long after its time limit a gang may take to end by itself, which tells more: its tasks count from
+Spark's start of the first, then say where they are, then end."""
 
 
 def require_slots(spark: SparkSession, *, ranks: int, gpus_per_rank: int, gang: str) -> None:
@@ -64,6 +71,7 @@ class ConnectJob:
 
     def __init__(self, spark: SparkSession, *, tag: str, assembly: Assembly) -> None:
         self._spark, self._tag, self._assembly = spark, tag, assembly
+        self._cancelled = threading.Event()
 
     @contextlib.contextmanager
     def meeting(self, heard: Callable[[FromTask], None], *, computed: bool) -> Iterator[Remote]:
@@ -73,9 +81,8 @@ class ConnectJob:
         yield Remote(address=hosted, key=secrets.token_bytes(32), heard=heard)
 
     def cancel(self) -> None:
-        """Take the job from Spark; from any thread, and without an error if it is gone already."""
-        with contextlib.suppress(Exception):
-            self._spark.interruptTag(self._tag)
+        """Let `run` take the job from Spark; from any thread, and before the server knows of it too."""
+        self._cancelled.set()
 
     def run(self, frame: DataFrame, meeting: Remote) -> dict[int, bytes | None]:
         """Run the barrier job to its end, then tell what was heard in it; returns rank -> pickled value.
@@ -84,13 +91,13 @@ class ConnectJob:
             TritiumError: what ended the gang, or what Spark's own failure means.
             Exception: what a callback of the caller's raised.
         """
-        watch = _LaunchWatch(self._assembly, late=self.cancel)
+        watch = _Watch(self._assembly, cancelled=self._cancelled, interrupt=self._interrupt)
         self._spark.addTag(self._tag)
         try:
             with watch.watching(self._spark):
                 rows = frame.collect()
         except KeyboardInterrupt:
-            self.cancel()
+            self._interrupt()
             raise
         except Exception as err:
             raise watch.error or self._meant(err) from err
@@ -100,9 +107,18 @@ class ConnectJob:
         self._take(rows, meeting)
         return {row["rank"]: row["value"] for row in rows}
 
+    def _interrupt(self) -> None:
+        with contextlib.suppress(Exception):  # the job is gone already, or its server
+            self._spark.interruptTag(self._tag)
+
     def _meant(self, err: Exception) -> TritiumError:
-        if _LOST.search(str(err)):
-            first = next((line.strip() for line in str(err).splitlines() if "Failure" in line), "")
+        text = str(err)
+        if raised := _RAISED.findall(text):
+            kind, sentence = raised[-1]
+            return (GangLost if kind == "GangLost" else TooSlow)(sentence)
+        # The failure of any task of a barrier stage reads as if it were lost: what it raised says more.
+        if "Traceback" not in text and _LOST.search(text):
+            first = next((line.strip() for line in text.splitlines() if "Failure" in line), "")
             what = "its executor or Python worker went away"
             return GangLost(f"{self._assembly.gang}: lost a task: {what}: {first}".removesuffix(": "))
         return in_words(err, what="the gang's Spark job")
@@ -129,11 +145,19 @@ class ConnectJob:
             raise SparkFailed(f"{self._assembly.gang}: its meeting failed: {story.failure}")
 
 
-class _LaunchWatch:
-    """Gives Spark the launch limit to start something of the gang, by what its server reports of progress."""
+class _Watch:
+    """Ends the gang's operation when somebody has cancelled it, and when it is late.
 
-    def __init__(self, assembly: Assembly, *, late: Callable[[], None]) -> None:
-        self._gang, self._limit_s, self._late = assembly.gang, assembly.launch_s, late
+    Spark has the launch limit to start something of the gang, by what its server reports of progress. A
+    gang ends itself at its time limit; where it cannot, since no task of it runs or a machine stands
+    still, this does it.
+    """
+
+    def __init__(
+        self, assembly: Assembly, *, cancelled: threading.Event, interrupt: Callable[[], None]
+    ) -> None:
+        self._gang, self._limit_s, self._end_by = assembly.gang, assembly.launch_s, assembly.end_by
+        self._cancelled, self._interrupt = cancelled, interrupt
         self._running, self._since = 0, time.monotonic()
         self._done = threading.Event()
         self.error: TritiumError | None = None
@@ -152,7 +176,7 @@ class _LaunchWatch:
                 self._since = time.monotonic()
             self._running = inflight_tasks
 
-        timer = threading.Thread(target=self._watch, name="tritium-launch", daemon=True)
+        timer = threading.Thread(target=self._watch, name="tritium-watch", daemon=True)
         handler: Any = progress
         spark.registerProgressHandler(handler)
         timer.start()
@@ -164,12 +188,25 @@ class _LaunchWatch:
             timer.join()
 
     def _watch(self) -> None:
-        while not self._done.wait(_POLL_S):
-            if not self._running and time.monotonic() - self._since > self._limit_s + _SLACK_S:
-                limit = f"{self._limit_s:g} s (launch_timeout_s)"
-                self.error = TooSlow(
-                    f"{self._gang}: did not start within {limit}: Spark runs none of its tasks; through "
-                    "Spark Connect free slots cannot be counted, so look whether other jobs have them"
-                )
-                self._late()
-                return
+        while not self._done.wait(_POLL_S if self.error is None else _AGAIN_S):
+            self.error = self.error or self._verdict(time.monotonic())
+            if self.error is not None:
+                # The server interrupts what it knows of, and may not know of the operation yet.
+                self._interrupt()
+
+    def _verdict(self, now: float) -> TritiumError | None:
+        """Say why the gang must end, if so."""
+        if self._cancelled.is_set():
+            return GangCancelled(f"{self._gang}: was cancelled")
+        if self._end_by is not None and now > self._end_by + _ENDING_S:
+            return TooSlow(
+                f"{self._gang}: was still running {_ENDING_S:g} s after its time limit (timeout_s): its "
+                "tasks did not end by themselves; Spark may still compute its rows, or a worker stands still"
+            )
+        if not self._running and now - self._since > self._limit_s + _SLACK_S:
+            return TooSlow(
+                f"{self._gang}: did not start within {self._limit_s:g} s (launch_timeout_s): Spark runs none "
+                "of its tasks; through Spark Connect free slots cannot be counted, so look whether other "
+                "jobs have them"
+            )
+        return None

@@ -15,8 +15,10 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from multiprocessing import AuthenticationError
 from typing import TYPE_CHECKING
 
+from tritium.errors import GangLost
 from tritium.train.assembly import Assembly
 from tritium.train.meeting import Meeting
 from tritium.train.messages import FromTask, Gone, Line, Peak, Report, Started
@@ -46,7 +48,8 @@ class Hosted:
     def begun(self, *, now: float) -> Assembly:
         """Move the assembly's moments to another host's clock; Spark has started the first task by then.
 
-        A barrier stage starts whole, so its other tasks have the launch limit from here.
+        A barrier stage starts whole, so its other tasks have the launch limit from here. The time limit
+        begins anew too: what has passed of it the client knows, whose watch ends a gang that is late.
         """
         later = now - self.now
 
@@ -81,18 +84,47 @@ class Place:
     """``None``: nowhere any more."""
     complaint: str = ""
     """Why not."""
+    _gang: str | None = None
+    """Whose meeting a task hosts; ``None``: it is the driver's."""
     _meeting: Meeting | None = None
     _assembly: Assembly | None = None
+    _said_gone: set[int] = field(default_factory=set)
     _heard: deque[FromTask] = field(default_factory=lambda: deque(maxlen=_MOST_HEARD))
 
     def story(self) -> bytes | None:
-        """Tell what the meeting learnt, pickled, if it was here; it is over then."""
+        """Tell what the meeting learnt, pickled, if it was here; it is over then.
+
+        Raises:
+            TritiumError: what ended the gang, where a task is lost that Spark may wait for: its stage must
+                fail to end.
+        """
         if self._meeting is None or self._assembly is None:
             return None
         self._meeting.close()
         failure = None if self._meeting.failure is None else str(self._meeting.failure)
         self._meeting = None
+        if self._assembly.error is not None and self._assembly.outcomes.keys() - self._said_gone:
+            raise self._assembly.error
         return pickle.dumps(Story(assembly=self._assembly, heard=tuple(self._heard), failure=failure))
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Fail the task, and with it Spark's stage, if its connection to a hosted meeting ends in the block.
+
+        Nobody else may notice that, if the first task stands still. A driver does, and has its own words.
+
+        Raises:
+            GangLost: the connection to a hosted meeting has ended.
+            OSError, EOFError, multiprocessing.AuthenticationError: that to a driver has.
+        """
+        try:
+            yield
+        except (OSError, EOFError, AuthenticationError) as err:
+            if self._gang is None:
+                raise
+            why = str(err) or "it is gone, or silent"
+            me = socket.gethostname()
+            raise GangLost(f"{self._gang}: a task on {me} lost the gang's first task: {why}") from err
 
     def _open(self, assembly: Assembly, *, host: str, key: bytes) -> None:
         self._assembly = assembly
@@ -102,6 +134,8 @@ class Place:
         self.address = self._meeting.address
 
     def _hear(self, message: FromTask) -> None:
+        if isinstance(message, Gone):
+            self._said_gone.add(message.task)
         if isinstance(message, Started | Report | Line | Peak | Gone):
             self._heard.append(message)
 
@@ -117,7 +151,7 @@ def met(
     if not isinstance(where, Hosted):
         yield Place(address=where)
         return
-    place = Place(address=None)
+    place = Place(address=None, _gang=where.assembly.gang)
     try:
         if context.partitionId() == 0:
             _hold(place, where, key=key, host=host)

@@ -81,6 +81,8 @@ class Link:
         if self._sending.acquire(blocking=False):
             try:
                 self._wire.send(Beat(task=self._task))
+            except OSError:
+                hang_up(self._wire)  # what has come before that is still heard
             finally:
                 self._sending.release()
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tritium.train.unfit import or_unfit
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -27,6 +29,8 @@ def spool(batches: Iterable[pa.RecordBatch], path: Path, *, limit_mib: int | Non
 
     Raises:
         SpoolFull: the rows take more than ``limit_mib``, or more than the disk can spare.
+        Unfit: they cannot be written.
+        Exception: what reading the batches raised.
     """
     import pyarrow as pa
 
@@ -37,15 +41,17 @@ def spool(batches: Iterable[pa.RecordBatch], path: Path, *, limit_mib: int | Non
             if not batch.num_rows:
                 continue
             size += batch.nbytes
-            if full := _full(path, size, limit_mib):
-                raise SpoolFull(full)
-            if writer is None:
-                writer = pa.ipc.new_file(str(path), batch.schema)
-            writer.write_batch(batch)
+            with or_unfit():
+                if full := _full(path, size, limit_mib):
+                    raise SpoolFull(full)
+                if writer is None:
+                    writer = pa.ipc.new_file(str(path), batch.schema)
+                writer.write_batch(batch)
             rows += batch.num_rows
     finally:
         if writer is not None:
-            writer.close()
+            with or_unfit():
+                writer.close()
     return rows
 
 

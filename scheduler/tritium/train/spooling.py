@@ -42,8 +42,8 @@ class Spooling:
         """Wait for the last row and count all; ``None`` if the descriptor ``unless`` is readable first.
 
         Raises:
-            SpoolFull: see `tritium.train.spool.spool`.
-            Exception: what reading from Spark or writing raised.
+            SpoolFull, Unfit: see `tritium.train.spool.spool`.
+            Exception: what reading from Spark raised.
         """
         ready, _, _ = select.select([self._done, unless], [], [])
         return self._rows.result() if self._done in ready else None

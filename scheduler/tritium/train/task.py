@@ -36,6 +36,7 @@ from tritium.train.split_rows import SplitRows
 from tritium.train.spool import SpoolFull
 from tritium.train.spooling import Spooling
 from tritium.train.supervise import Supervisor
+from tritium.train.unfit import Unfit, or_unfit
 from tritium.train.wire import dial, listen
 from tritium_discovery import DeviceHeld, DiscoveryError, Uuid, holds
 
@@ -125,8 +126,9 @@ class _Seat:
         if self.place.address is None:
             return -1, None, self.place.complaint
         try:
-            wire = dial(self.place.address, self.task.key)
-            wire.send(Here(task=self.number))
+            with self.place.kept():
+                wire = dial(self.place.address, self.task.key)
+                wire.send(Here(task=self.number))
         except (OSError, EOFError, AuthenticationError) as err:
             # With a shuffle behind it Spark starts a lost barrier stage again, but that gang's meeting is
             # over: attempts are the gang's own business.
@@ -135,11 +137,11 @@ class _Seat:
         link = Link(wire, task=self.number, silence_s=self.task.silence_s)
         with contextlib.closing(link) as driver, contextlib.ExitStack() as stack:
             try:
-                listener = stack.enter_context(self._listener())
-                supervisor = Supervisor(silence_s=self.task.silence_s, logs=log_folder())
-            except OSError as err:  # no port on that address, no room or right to write: so it is next time
-                refused = Outcome(kind="refused", cause=f"{socket.gethostname()}: {err}")
-                self._leave(driver, refused)
+                with or_unfit():
+                    listener = stack.enter_context(self._listener())
+                    supervisor = Supervisor(silence_s=self.task.silence_s, logs=log_folder())
+            except Unfit as err:
+                self._leave(driver, Outcome(kind="refused", cause=str(err)))
                 return -1, None, None
             return self._take_part(driver, listener, supervisor, batches)
 
@@ -148,23 +150,29 @@ class _Seat:
     ) -> tuple[int, bytes | None, None]:
         with contextlib.ExitStack() as stack:
             try:
-                rows = self._rows(batches, supervisor.folder, stack, driver)
-                settled = Outcome(kind="stopped") if rows is None else self._settle(driver, listener, rows)
-            except (DiscoveryError, SpoolFull) as err:
-                settled = Outcome(kind="refused", cause=str(err))
+                started: Member | Outcome = Outcome(kind="stopped")
+                if (rows := self._rows(batches, supervisor.folder, stack, driver)) is not None:
+                    with self.place.kept():
+                        settled = self._settle(driver, listener, rows)
+                    started = (
+                        self._start(supervisor, settled, listener)
+                        if isinstance(settled, _Settled)
+                        else settled
+                    )
+            except (DiscoveryError, SpoolFull, Unfit) as err:
+                started = Outcome(kind="refused", cause=str(err))
             except BaseException:
                 supervisor.abandon()
                 raise
-            if isinstance(settled, Outcome):
+            if isinstance(started, Outcome):
                 supervisor.abandon()
-                self._leave(driver, settled)
+                self._leave(driver, started)
                 return -1, None, None
-        member = self._start(supervisor, settled, listener)
         outcome, value = supervisor.attend(driver, driver.send, task=self.number)
         if outcome.failed:
-            outcome = replace(outcome, sick=self._sick(member.devices))
+            outcome = replace(outcome, sick=self._sick(started.devices))
         self._leave(driver, outcome)
-        return member.rank, value, None
+        return started.rank, value, None
 
     def _rows(
         self, batches: Iterator[pa.RecordBatch], folder: Path, stack: contextlib.ExitStack, driver: Link
@@ -177,7 +185,8 @@ class _Seat:
         if self.task.reading is None:
             return 0
         rows = SplitRows(pieces=self.task.reading.tasks[self.number], columns=self.task.reading.columns)
-        (folder / "splits.pkl").write_bytes(pickle.dumps(rows))
+        with or_unfit():
+            (folder / "splits.pkl").write_bytes(pickle.dumps(rows))
         return rows.num_rows
 
     def _settle(self, driver: Link, listener: socket.socket, rows: int) -> _Settled | Outcome:
@@ -204,6 +213,7 @@ class _Seat:
                 return Outcome(kind="stopped")
             time.sleep(answer.after_s)
 
+    @or_unfit()
     def _hello(self, listener: socket.socket, rows: int) -> Hello:
         return Hello(
             task=self.number,
@@ -213,6 +223,7 @@ class _Seat:
             cpus=cpus.usable(),
         )
 
+    @or_unfit()
     def _hold(self, placed: Placed, directory: Path) -> holds.Hold | Refusal:
         member = placed.member_of(self.number)
         what = f"rank {member.rank} of {self.task.attempt.gang}, about to start"
@@ -250,8 +261,8 @@ class _Seat:
             **common_environment(contract),
             **FRAMEWORKS[self.task.framework](contract),
         }
-        (supervisor.folder / "function.pkl").write_bytes(self.task.function)
-        with settled.hold as hold:
+        with settled.hold as hold, or_unfit():
+            (supervisor.folder / "function.pkl").write_bytes(self.task.function)
             supervisor.start(contract, environment, [listener.fileno(), *hold.filenos])
         # From here on rank 0 alone has the port, and may open it anew once its store is closed.
         listener.close()
@@ -272,7 +283,7 @@ class _Seat:
 
     def _leave(self, driver: Link, outcome: Outcome) -> None:
         """Say how it ended and stay until every rank is gone."""
-        with contextlib.suppress(OSError, EOFError):
+        with contextlib.suppress(OSError, EOFError), self.place.kept():
             driver.send(Gone(task=self.number, outcome=outcome))
             while not isinstance(driver.recv(), AllGone):
                 pass
