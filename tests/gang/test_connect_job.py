@@ -157,7 +157,8 @@ PYTHON = (
             ),
         ),
         (
-            PYTHON + "line 3, in f\nValueError: a bug of ours\n\n\tat org.apache.spark.X(Y.scala)\n",
+            PYTHON + "line 3, in f\nValueError: a bug of ours\n\n\tat org.apache.spark.X(Y.scala)\n"
+            "\n\nJVM stacktrace:\norg.apache.spark.SparkException\n\tat org.apache.spark.X(Y.scala)\n",
             SparkFailed("the gang's Spark job failed: ValueError: a bug of ours"),
         ),
         (

@@ -15,6 +15,8 @@ _NO_TRITIUM = re.compile(r"No module named '(?:tritium|tritium_discovery)\b")
 _JAVA = re.compile(r"^(?:: |Caused by: )?((?:[a-z]\w*\.)+[A-Z]\w*(?:Exception|Error)\b.*)", re.MULTILINE)
 _OF_JAVA = "py4j.protocol.Py4JJavaError"
 """What Python makes of Java's exception, which stands below it."""
+_STACKS_OF_JAVA = "\n\nJVM stacktrace:"
+"""Below it PySpark appends the exceptions of Java around what it has said, on Connect always."""
 _PYTHON = re.compile(r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt|Exit)\b.*", re.MULTILINE)
 
 
@@ -27,6 +29,9 @@ def in_words(err: Exception, *, what: str) -> TritiumError:
     GangCancelled('the job was cancelled')
     >>> in_words(RuntimeError("Aborted\nTraceback:\n  at x\nValueError: cancelled by a peer\n"), what="it")
     SparkFailed('it failed: ValueError: cancelled by a peer')
+    >>> connect = "Aborted\nTraceback:\n  at x\nValueError: no\n\nJVM stacktrace:\na.XException\n\tat y\n"
+    >>> in_words(RuntimeError(connect), what="it")
+    SparkFailed('it failed: ValueError: no')
     >>> in_words(RuntimeError("An error\n: a.XError: aborted\n\tat y\nCaused by: b.IOError: died"), what="it")
     SparkFailed('it failed: b.IOError: died')
     >>> py4j = "Traceback:\n  at x\npy4j.protocol.Py4JJavaError: o1.save.\n: a.XError: aborted\n\tat y\n"
@@ -50,7 +55,7 @@ def in_words(err: Exception, *, what: str) -> TritiumError:
             f"{what} failed: the executors' Python has no Tritium: install the same one {where}"
         )
     if "Traceback" in text:
-        thrown = _PYTHON.findall(text.partition("Traceback")[2])
+        thrown = _PYTHON.findall(text.partition("Traceback")[2].partition(_STACKS_OF_JAVA)[0])
         if not (thrown and thrown[-1].startswith(_OF_JAVA)):
             return SparkFailed(f"{what} failed: {thrown[-1] if thrown else 'a Python worker raised'}")
     if _CANCELLED.search(text):
