@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import accumulate
 from types import SimpleNamespace
 from typing import Any
@@ -38,7 +39,14 @@ def reported(answers: Iterable[tuple[Any, Said]], *, loaded_s: Iterable[float] =
     loads = iter(loaded_s)
     for feeder.owner, one in answers:
         feeder.load_s = next(loads, feeder.load_s)
-        clock.encoding(extend, Answered(fed=Fed(batch=None, columns=None, rows=1), answer=None, said=one))
+        clock.encoding(
+            extend,
+            Answered(
+                fed=Fed(batch=None, columns=None, rows=1),
+                answer=None,
+                said=replace(one, owner=feeder.owner.pid),
+            ),
+        )
     return clock.report(Prepare(columns=None, preprocess=None, quarantine=False), reading="")
 
 

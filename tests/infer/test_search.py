@@ -45,6 +45,42 @@ def test_exactly_the_rows_to_blame_are_bad_and_the_others_are_answered_in_order(
     assert asked <= 1 + 2 * len(breaking) * int(np.ceil(np.log2(max(rows, 2))))
 
 
+def test_parts_without_a_good_row_leave_the_types_and_shapes_of_the_others_alone() -> None:
+    search, most = Search(4), 2**63 - 1
+    search.broke(BROKEN)
+
+    while (part := search.asks) is not None:
+        begin, end = part
+        if 1 in range(begin, end):
+            search.broke(BROKEN)
+            continue
+        bad = [Bad(row=0, step="predict", kind="ValueError", message="zero")] if begin == 0 else []
+        rows = range(begin + len(bad), end)
+        values = {
+            "many": np.array([most - row for row in rows], np.int64) if rows else np.empty(0),
+            "wide": np.ones((len(rows), 3), np.float32) if rows else np.empty(0),
+        }
+        search.answered(Answer(values=values, bad=tuple(bad), predict_s=1.0, most=None))
+    answer = search.answer()
+
+    assert [bad.row for bad in answer.bad] == [0, 1]
+    assert answer.values["many"].tolist() == [most - 2, most - 3]
+    assert answer.values["wide"].shape == (2, 3)
+
+
+def test_a_sound_part_is_asked_for_before_ever_smaller_ones() -> None:
+    search, in_a_row = Search(65_536), 0
+
+    while (part := search.asks) is not None:
+        begin, end = part
+        in_a_row = in_a_row + 1 if begin == 0 else 0
+        assert in_a_row <= 2
+        if begin == 0:
+            search.broke(BROKEN)
+        else:
+            search.answered(Answer(values={"y": np.arange(begin, end)}, predict_s=1.0, most=None))
+
+
 def test_a_row_that_breaks_its_owner_is_bad_with_what_the_owner_said() -> None:
     search = Search(1)
 

@@ -19,7 +19,7 @@ from tritium.errors import CannotHold
 from tritium.infer import lodging, vigil
 from tritium.infer.failure import Failure
 from tritium.infer.prepare import Prepare
-from tritium.train import cpus
+from tritium.train import cpus, sweep
 from tritium_discovery import holds
 
 pytestmark = pytest.mark.process
@@ -156,6 +156,74 @@ def test_a_call_that_keeps_all_of_python_waiting_is_ended_too(one_gpu: Executor,
     eventually(lambda: not one_gpu.owners() and not holds.held(state), limit_s=10)
 
 
+def test_one_that_even_a_kill_does_not_end_is_left(
+    one_gpu: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(_: Any) -> Any:
+        def predict(_: Any) -> Any:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+        return predict
+
+    # As one that waits in a driver for a device that never answers.
+    monkeypatch.setattr(sweep, "end_family", lambda _: None)
+
+    try:
+        with pytest.raises(CannotHold, match=r"waited 1 s for a device: .* is held by owner of a model"):
+            one_gpu.predicted(load, numbers(3), limit_s=1.5, wait_s=1)
+    finally:
+        for owner in one_gpu.owners():
+            owner.kill()
+
+
+class Imported:
+    """What takes for ever to unpickle, as a module does on a disk that hangs."""
+
+    def __reduce__(self) -> Any:
+        return time.sleep, (600,)
+
+    def __call__(self, device: Any) -> Any:
+        """Never come so far."""
+
+
+def test_an_import_that_hangs_is_a_load_that_hangs(one_gpu: Executor) -> None:
+    with pytest.raises(Failure) as caught:
+        one_gpu.predicted(Imported(), numbers(3), limit_s=1.5)
+
+    assert caught.value.cause == "load failed: TimeoutError: no answer within 1.5 s (model_timeout_s)"
+
+
+def test_the_time_limit_is_for_one_call_and_not_for_all_that_search_a_batch(one_gpu: Executor) -> None:
+    def load(_: Any) -> Any:
+        def predict(rows: Any) -> Any:
+            time.sleep(0.2)
+            if (rows["x"] % 4 == 0).any():
+                raise ValueError("every fourth")
+            return rows["x"]
+
+        return predict
+
+    answers, bad = outcome(one_gpu, load, 16, limit_s=1.5)
+
+    assert bad == [0, 4, 8, 12]
+    assert answers == [row for row in range(16) if row not in bad]
+
+
+@pytest.mark.parametrize("how", ["exits", "keeps all of Python waiting"])
+def test_a_row_that_ends_its_owner_without_a_word_is_found_too(one_gpu: Executor, how: str) -> None:
+    def load(_: Any) -> Any:
+        import ctypes
+
+        def predict(rows: Any) -> Any:
+            if 2 in rows["x"]:
+                os._exit(9) if how == "exits" else ctypes.PyDLL(None).sleep(600)
+            return rows["x"]
+
+        return predict
+
+    assert outcome(one_gpu, load, 4, 4, limit_s=0.7) == ([0, 1, 3, 4, 5, 6, 7], [2])
+
+
 def test_a_row_that_hangs_is_found_where_bad_rows_are_put_up_with(one_gpu: Executor) -> None:
     def load(_: Any) -> Any:
         def predict(rows: Any) -> Any:
@@ -177,6 +245,20 @@ def test_rows_that_break_the_device_are_found_by_one_owner_after_the_other(
     assert answers == [row for row in range(32) if row not in bad]
     # The way down to a row of eight breaks four owners.
     assert len(list(tmp_path.iterdir())) == 1 + 2 * 4
+
+
+def test_an_owner_that_is_broken_goes_at_once_whatever_threads_it_has(
+    one_gpu: Executor, tmp_path: Path
+) -> None:
+    inner = breaking(tmp_path, 1)
+
+    def load(device: Any) -> Any:
+        import threading
+
+        threading.Thread(target=time.sleep, args=(600,)).start()
+        return inner(device)
+
+    assert outcome(one_gpu, load, 4, 4) == ([0, 2, 3, 4, 5, 6, 7], [1])
 
 
 def test_a_task_beside_one_whose_rows_break_the_device_loses_nothing(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from tritium.infer.extend import Extend
 from tritium.infer.feeder import Answered, Feeder
-from tritium.infer.lodging import Owner
 from tritium.infer.prepare import Prepare
 from tritium.infer.report import TaskReport
 from tritium.infer.words import Said
@@ -27,10 +26,8 @@ class Clock:
         self.stage, self.number = stage, number
         self._wait_s = self._queue_s = self._predict_s = self._encode_s = self._copy_s = self._write_s = 0.0
         self._rows = self._bad = self._batches = self._largest = self._queued = 0
-        self._owner: Owner | None = None
-        """Who answered last."""
         self._first: Said | None = None
-        """The first that it said."""
+        """The first that the owner said which answered last."""
         self._last: Said | None = None
         self._load_s: float | None = None
 
@@ -72,8 +69,8 @@ class Clock:
         """Remember the owner's own count, which says nothing beside that of one before it."""
         if self._load_s is None:  # a model that is loaded again in place of another is no wait for the first
             self._load_s = self._feeder.load_s
-        if self._feeder.owner is not self._owner:
-            self._owner, self._first = self._feeder.owner, said
+        if self._last is None or said.owner != self._last.owner:
+            self._first = said
         self._last = said
 
     def written(self) -> None:
@@ -94,7 +91,7 @@ class Clock:
             device=devices[0].uuid if devices else None,
             product=devices[0].product if devices else "",
             pid=os.getpid(),
-            owner=feeder.owner.pid,
+            owner=feeder.owner.pid if last is None else last.owner,
             reading=reading,
             rows=self._rows,
             bad=self._bad,

@@ -12,17 +12,18 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from tritium.errors import CannotHold
 from tritium.infer.failure import Broken
 from tritium.infer.forms import copied
 from tritium.infer.lodging import Owner
-from tritium.infer.memory import Extent, Memory, read, view_of
+from tritium.infer.memory import read, view_of
 from tritium.infer.parts import Bad
 from tritium.infer.search import Search
 from tritium.infer.serving import Answer
+from tritium.infer.slot import Slot
 from tritium.infer.vigil import Vigil
 from tritium.infer.words import Said
 
@@ -60,31 +61,7 @@ class Answered:
     said: Said | None
 
 
-@dataclass(slots=True)
-class _Slot:
-    """A place for one batch on its way: this task's memory, and the owner's for the answer."""
-
-    number: int
-    memory: Memory = field(default_factory=Memory)
-    rows: int = 0
-    where: Extent = (0, 0)
-    answers: memoryview | None = None
-    known_to: Owner | None = None
-    """Who has its memory, as it is now."""
-
-    def write(self, fed: Fed) -> None:
-        self.where, grown = self.memory.write(fed.columns)
-        self.rows = fed.rows
-        if grown:
-            self.known_to = None
-
-    def offer(self, owner: Owner, within: tuple[int, int] | None = None) -> None:
-        message = (self.number, self.rows, self.where, within)
-        owner.link.send(message, [] if self.known_to is owner else [self.memory.fileno])
-        self.known_to = owner
-
-
-_Entry: TypeAlias = tuple[Fed, _Slot | None] | BaseException | None
+_Entry: TypeAlias = tuple[Fed, Slot | None] | BaseException | None
 
 
 class Feeder:
@@ -105,14 +82,16 @@ class Feeder:
         self.full_s = 0.0
         """Seconds that batches were ready and there was no place for them."""
         self.copy_s = 0.0
-        self._free: queue.SimpleQueue[_Slot] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
         for number in range(ahead):
-            self._free.put(_Slot(number=number))
+            self._free.put(Slot(number=number))
         # Bounded for those that need no place: no row of them is left for the model.
         self._ready: queue.Queue[_Entry] = queue.Queue(maxsize=ahead)
-        self._offered: list[_Slot] = []
+        self._offered: list[Slot] = []
         self._broken: Broken | None = None
         """Why the owner broke over this task's batch, from when it says so until that is heeded."""
+        self._begun = False
+        """Whether the owner has said that it predicts a batch of this task, which it does one by one."""
         self._fruitless = 0
         """How many have since one last answered."""
         self._vigil = Vigil(limit_s)
@@ -168,7 +147,7 @@ class Feeder:
             return True
         return False
 
-    def _place(self) -> _Slot | None:
+    def _place(self) -> Slot | None:
         began = time.monotonic()
         while not self._over.is_set():
             try:
@@ -179,20 +158,20 @@ class Feeder:
             return slot
         return None
 
-    def _put(self, fed: Fed, slot: _Slot) -> None:
+    def _put(self, fed: Fed, slot: Slot) -> None:
         began = time.monotonic()
-        slot.write(fed)
+        slot.write(fed.columns, fed.rows)
         self.copy_s += time.monotonic() - began
         with self._lock:
             self._offered.append(slot)
             self._offer(slot)
 
-    def _offer(self, slot: _Slot) -> None:
+    def _offer(self, slot: Slot) -> None:
         """Send a batch; if the owner has gone, the task's own thread notices and offers it to the next."""
         with contextlib.suppress(OSError):
             slot.offer(self.owner)
 
-    def _answered(self, fed: Fed, slot: _Slot | None) -> Answered:
+    def _answered(self, fed: Fed, slot: Slot | None) -> Answered:
         if slot is None:
             return Answered(fed=fed, answer=None, said=None)
         while (heard := self._heard()) is None and self._broken is None:
@@ -202,15 +181,15 @@ class Feeder:
             self._offered.remove(slot)
         return Answered(fed=fed, answer=answer, said=said)
 
-    def _taken(self, slot: _Slot, said: Said) -> Answer:
+    def _taken(self, slot: Slot, said: Said) -> Answer:
         if said.failure is not None:
             raise said.failure
-        self._deaths = self._fruitless = 0
+        self._deaths, self._fruitless, self._begun = 0, 0, False
         assert slot.answers is not None  # noqa: S101  it came with the answer
         answer: Answer = read(slot.answers, said.where)
         return answer
 
-    def _searched(self, slot: _Slot) -> tuple[Answer, Said | None]:
+    def _searched(self, slot: Slot) -> tuple[Answer, Said | None]:
         """Ask one owner after the other for parts of a batch that breaks them; the others wait meanwhile."""
         search, last = Search(slot.rows), None
         with self._lock:
@@ -243,32 +222,45 @@ class Feeder:
         self._next()
 
     def _heard(self) -> Said | None:
-        """Wait for the next answer, on the way hear whether the model is there; ``None`` without an owner."""
+        """Wait for the next answer, on the way hear of what else happens; ``None`` without an owner."""
         while True:
-            while not self.owner.link.heard(within_s=self._vigil.listens_s):
-                self._vigil.silent(self.owner)
             try:
+                while not self.owner.link.heard(within_s=self._vigil.listens_s):
+                    self._vigil.ask(self.owner)
                 (word, told), descriptors = self.owner.link.receive()
             except (EOFError, OSError):
+                self._suspect()
                 return None
             self._vigil.heard()
-            if word == "loaded":
-                self.load_s = max(0.0, told - self._came)
-            elif word == "failed":
-                raise told
-            elif word == "broken":
-                self._broken = told
-                return None
-            elif word == "leave":
-                self._deaths -= 1  # it was asked to go, which says nothing against it
-                return None
-            elif word == "answer":
+            if word == "answer":
                 said: Said = told
                 for descriptor in descriptors:
                     self._slot(said.slot).answers = view_of(descriptor)
                 return said
+            if not self._heed(word, told):
+                return None
 
-    def _slot(self, number: int) -> _Slot:
+    def _heed(self, word: str, told: Any) -> bool:
+        """Take in another word (see `words`); returns whether there will be more from this owner."""
+        if word == "loaded":
+            self.load_s = max(0.0, told - self._came)
+        elif word == "failed":
+            raise told
+        elif word == "begun":
+            self._begun = told
+        elif word == "broken":
+            self._broken = told
+        elif word == "leave":
+            self._deaths -= 1  # which says nothing against it
+        return word not in ("broken", "leave")
+
+    def _suspect(self) -> None:
+        """Take the second death in a row over the same rows of this task for theirs, if rows may be bad."""
+        if self._begun and self._deaths >= 1:
+            died = f"its process (pid {self.owner.pid}) died, or did not answer within model_timeout_s"
+            self._broken = Broken(f"predict failed: Died: {died}", "")
+
+    def _slot(self, number: int) -> Slot:
         return next(slot for slot in self._offered if slot.number == number)
 
     def _move(self) -> None:
@@ -286,5 +278,6 @@ class Feeder:
                 "the executor's stderr may say why"
             )
         self.owner.link.close()
+        self._begun = False
         self.owner = self._find()
         self._vigil.heard()

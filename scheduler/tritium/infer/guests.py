@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tritium.infer.forms import cut
 from tritium.infer.link import Link
-from tritium.infer.memory import Extent, Memory
+from tritium.infer.memory import Extent, Memory, read
 
 __all__ = ["Guest", "Work"]
 
@@ -40,3 +41,11 @@ class Work:
     """Only these rows are asked for."""
     view: memoryview
     came: float
+
+    def columns_and_rows(self) -> tuple[Any, int]:
+        """What is asked for, in the memory itself, and how many rows it is."""
+        columns = read(self.view, self.where)
+        if self.within is None:
+            return columns, self.rows
+        begin, end = self.within
+        return cut(columns, slice(begin, end)), end - begin

@@ -60,7 +60,10 @@ class Link:
         Raises:
             EOFError, OSError: the other end is gone.
         """
-        data, descriptors, _, _ = socket.recv_fds(self.socket, _MOST_BYTES, 1)
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self.socket, _MOST_BYTES, 1)
+        except ConnectionResetError:  # it left something unread; what it had said comes after that
+            data, descriptors, _, _ = socket.recv_fds(self.socket, _MOST_BYTES, 1)
         if not data:
             raise EOFError
         return pickle.loads(data), descriptors  # noqa: S301  the peer is the same user

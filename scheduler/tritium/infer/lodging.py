@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import subprocess
 import sys
@@ -79,7 +80,7 @@ class Place:
         Raises:
             CannotHold: this is no task of Spark's.
         """
-        jvm = nearest_jvm(os.getpid())
+        jvm = nearest_jvm()
         if jvm is None:
             raise CannotHold("models belong to the executors of Spark, and this process is in none")
         return cls(
@@ -109,6 +110,8 @@ class Lodging:
         self._view: TaskView | None = None
         self._silent: dict[str, float] = {}
         """Owners that did not answer, and until when they are not asked again."""
+        self._deaf: dict[str, float] = {}
+        """The same, and since when."""
 
     def owner(self, *, wait_s: float, what: str) -> Owner:
         """Find an owner, the least fed one of those that live.
@@ -130,9 +133,15 @@ class Lodging:
             if found is not None:
                 return found
             self._ask_for_room(what)
-            if time.monotonic() > give_up_at:
+            if time.monotonic() > give_up_at and not self._waits_for_its_own():
                 raise CannotHold(f"{what} waited {wait_s:.0f} s for a device: {started}")
             time.sleep(_LOOK_S if self._share_mib else _POLL_S)
+
+    def _waits_for_its_own(self) -> bool:
+        """Whether an owner of this very model is only busy, so that it hears nobody, and not for too long."""
+        too_long = time.monotonic() - self._order.limit_s
+        there = addresses(self._place.executor, self._model)
+        return any(self._deaf.get(address, -math.inf) > too_long for address in there)
 
     def _unfed(self) -> Owner | Mapping[str, int]:
         """Join an owner that nobody feeds, or say how many tasks feed each."""
@@ -140,13 +149,17 @@ class Lodging:
         for address in addresses(self._place.executor, self._model):
             if time.monotonic() < self._silent.get(address, 0.0):
                 continue
-            answer = _attached(address, most=1)
+            answer = _attached(address, most=1, within_s=_SILENT_S)
             if isinstance(answer, Owner):
                 return answer
             if isinstance(answer, int):
                 fed[address] = answer
             elif answer == _SILENT:
-                self._silent[address] = time.monotonic() + _SILENT_S
+                now = time.monotonic()
+                self._silent[address] = now + _SILENT_S
+                self._deaf.setdefault(address, now)
+            if answer != _SILENT:
+                self._deaf.pop(address, None)
         return fed
 
     def _shared(self, fed: Mapping[str, int]) -> Owner | None:
@@ -154,7 +167,7 @@ class Lodging:
         if self._request is None:
             return None
         for address, guests in sorted(fed.items(), key=lambda item: item[::-1]):
-            if isinstance(owner := _attached(address, most=guests + 1), Owner):
+            if isinstance(owner := _attached(address, most=guests + 1, within_s=_SILENT_S), Owner):
                 return owner
         return None
 
@@ -175,12 +188,13 @@ class Lodging:
             self._view = self._look()
         else:
             self._view = refreshed(self._view)
+        others = addresses(self._place.executor, self._model)
         try:
             taken = take(
                 self._without_ours(self._view), self._request, self._policy, what=what, note=self._order.what
             )
         except Unplaceable:
-            if addresses(self._place.executor, self._model):
+            if others:
                 return "others hold them"
             raise
         if isinstance(taken, str):
@@ -255,7 +269,7 @@ class Lodging:
         return {**base_environment(os.environ), **given}
 
 
-def _attached(address: str, most: int, *, within_s: float = _SILENT_S) -> Owner | int | str:
+def _attached(address: str, most: int, *, within_s: float) -> Owner | int | str:
     """Ask an owner for a place; without one, how many it has given away, or `_GONE`, or `_SILENT`.
 
     One that was stopped by a signal is ended: nobody else would.

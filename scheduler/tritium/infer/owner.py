@@ -26,10 +26,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tritium.infer.failure import Broken, Failure
-from tritium.infer.forms import cut
 from tritium.infer.guests import Guest, Work
 from tritium.infer.link import BACKLOG, Link, readable
-from tritium.infer.memory import Extent, Memory, read, view_of
+from tritium.infer.memory import Extent, Memory, view_of
 from tritium.infer.serving import Model
 from tritium.infer.words import Order, Said
 from tritium.train import sweep
@@ -68,9 +67,15 @@ def main(argv: list[str]) -> int:
     owner = _Owner(order, listener, drainable)
     threading.Thread(target=owner.listen, args=(lives,), name="tritium-listen", daemon=True).start()
     try:
-        return owner.serve()
+        code = owner.serve()
     finally:
         sweep.end_offspring(os.getpid())
+    if code:
+        # At once: threads of the user's, or of a driver that is broken, may never end, and tasks call again.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 class _Owner:
@@ -84,8 +89,11 @@ class _Owner:
         self._leave_by: float | None = None
         """Seconds since the epoch; ``None`` while nobody asks for its devices."""
         self._busy_s = 0.0
-        self._called: tuple[str, float, Guest | None] | None = None
-        """What of the user's is running: ``load`` or ``predict``, since when, and for whom."""
+        self._loading: float | None = None
+        """Since when, if the model is being loaded."""
+        self._model: Model | None = None
+        self._guilty: Guest | None = None
+        """For whom the model was called last."""
         self._main = threading.get_ident()
 
     # The main thread: frameworks like to be used where they were loaded.
@@ -93,16 +101,14 @@ class _Owner:
     def serve(self) -> int:
         """Load the model and answer until it is time to go; returns the exit code."""
         try:
+            self._loading = time.monotonic()
             load, arguments = pickle.loads(self._order.load)  # noqa: S301  the user's own
-            devices = self._order.devices
-            device = devices if len(devices) > 1 else (devices[0] if devices else None)
-            order = self._order
-            self._called = "load", time.monotonic(), None
-            predict = load(device, *arguments)
-            self._called = None
+            order, devices = self._order, self._order.devices
+            predict = load(devices if len(devices) > 1 else next(iter(devices), None), *arguments)
+            self._loading = None
             if not callable(predict):
                 raise TypeError(f"it returned {repr(predict)[:40]}, no function")  # noqa: TRY301  the user's
-            model = Model(predict, order.output, order.quarantine, order.form)
+            model = self._model = Model(predict, order.output, order.quarantine, order.form)
         except BaseException as err:  # noqa: BLE001  the user's code may raise anything, also SystemExit
             self._ready(("failed", Failure.of("load failed", err)))
             return 1
@@ -136,11 +142,10 @@ class _Owner:
         failure: Failure | None = None
         predict_s = 0.0
         try:
-            columns, rows = read(work.view, work.where), work.rows
-            if work.within is not None:
-                columns, rows = cut(columns, slice(*work.within)), work.within[1] - work.within[0]
-            self._called = "predict", began, work.guest
-            answer = model.answer(columns, rows)
+            self._guilty = work.guest
+            if self._order.quarantine:
+                work.guest.say(("begun", True))
+            answer = model.answer(*work.columns_and_rows())
             predict_s = answer.predict_s
             memory = work.guest.answers.setdefault(work.slot, Memory())
             where, has_grown = memory.write(answer)
@@ -151,7 +156,6 @@ class _Owner:
             failure = err
         except Exception as err:  # noqa: BLE001  an answer that cannot be pickled
             failure = Failure.of("predict returned what does not fit", err)
-        self._called = None
         ended = time.monotonic()
         self._busy_s += predict_s
         said = Said(
@@ -163,6 +167,7 @@ class _Owner:
             copy_s=ended - began - predict_s,
             waiting=waiting,
             busy_s=self._busy_s,
+            owner=os.getpid(),
             at=ended,
         )
         work.guest.say(("answer", said), grown)
@@ -245,14 +250,15 @@ class _Owner:
 
     def _end_if_late(self) -> None:
         """End with what does not return; it cannot be ended alone."""
-        if (called := self._called) is None or time.monotonic() - called[1] < self._order.limit_s:
+        since = self._model.called if self._model is not None else self._loading
+        if since is None or time.monotonic() - since < self._order.limit_s:
             return
-        what, _, guest = called
+        what = "load" if self._model is None else "predict"
         failure = Broken.late(f"{what} failed", limit_s=self._order.limit_s, thread=self._main)
-        if guest is None:
+        if self._model is None:
             self._ready(("failed", failure))
         else:
-            self._breaks(guest, failure)
+            self._breaks(self._guilty, failure)
         self._end_at_once()
 
     def _hear(self, fileno: int) -> None:

@@ -137,6 +137,9 @@ class TaskReport:
 def write_report(report: TaskReport, folder: Path, run: Run) -> None:
     """Put one task's report into its run's folder, whole or not at all; a repeated task replaces its own.
 
+    Raises:
+        OSError: there is no room, or no right.
+
     The first report of a run pushes the oldest runs out: the newest 100 of a folder are kept.
     """
     place = folder / run.name

@@ -6,6 +6,7 @@ for inside of it. It takes one owner for each half that has a guilty row in it, 
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
 
 from tritium.infer.failure import Broken
@@ -33,20 +34,24 @@ class Search:
     """
 
     def __init__(self, rows: int) -> None:
-        self._todo = [(0, rows)]
-        self._answers: list[Answer] = []
+        self._todo = deque([(0, rows)])
+        self._answers: list[tuple[int, Answer]] = []
         self._bad: list[Bad] = []
         self._broken = 0
 
     @property
     def asks(self) -> tuple[int, int] | None:
-        """The rows that are to be asked for now; ``None`` once all are known."""
-        return self._todo[-1] if self._todo else None
+        """The rows that are to be asked for now; ``None`` once all are known.
+
+        The largest parts come first: a sound device soon answers one, and so shows that it is sound.
+        """
+        return self._todo[0] if self._todo else None
 
     def answered(self, answer: Answer) -> None:
         """Take in the answer to these rows; it must not change any more."""
-        begin, _ = self._todo.pop()
-        self._answers.append(answer)
+        begin, end = self._todo.popleft()
+        if end - begin > len(answer.bad):  # what has no row has no types either
+            self._answers.append((begin, answer))
         self._bad += [replace(bad, row=begin + bad.row) for bad in answer.bad]
 
     def broke(self, failure: Broken) -> None:
@@ -58,20 +63,21 @@ class Search:
         self._broken += 1
         if self._broken > _MOST:
             raise failure
-        begin, end = self._todo.pop()
+        begin, end = self._todo.popleft()
         if end - begin == 1:
             _, kind, message = failure.cause.split(": ", 2)
             self._bad.append(Bad(row=begin, step="predict", kind=kind, message=message))
         else:
             middle = (begin + end) // 2
-            self._todo += [(middle, end), (begin, middle)]
+            self._todo += [(begin, middle), (middle, end)]
 
     def answer(self) -> Answer:
         """Put together what is known of the whole batch."""
-        names = self._answers[0].values if self._answers else ()
+        answers = [answer for _, answer in sorted(self._answers, key=lambda known: known[0])]
+        names = answers[0].values if answers else ()
         return Answer(
-            values={name: joined([answer.values[name] for answer in self._answers]) for name in names},
+            values={name: joined([answer.values[name] for answer in answers]) for name in names},
             bad=tuple(sorted(self._bad, key=lambda bad: bad.row)),
-            predict_s=sum(answer.predict_s for answer in self._answers),
-            most=self._answers[-1].most if self._answers else None,
+            predict_s=sum(answer.predict_s for answer in answers),
+            most=answers[-1].most if answers else None,
         )

@@ -37,6 +37,8 @@ class Model:
     output: tuple[str, ...]
     quarantine: bool
     form: Form = "numpy"
+    called: float | None = None
+    """Since when, while the user's function is running."""
     _sizes: Sizes = field(default_factory=Sizes)
     _trust: Trust = field(default_factory=Trust)
     _room: Room = field(default_factory=Room)
@@ -73,6 +75,7 @@ class Model:
         )
 
     def _called(self, columns: Any, rows: int) -> Mapping[str, Any]:
+        self.called = time.monotonic()
         try:
             answer = self.predict(self._formed(columns))
         except SystemExit as err:
@@ -81,6 +84,8 @@ class Model:
             if of_the_device(err) and not self._still_works():
                 raise Broken.of("predict failed", err) from err
             raise
+        finally:
+            self.called = None
         try:
             found = _by_name(answer, self.output, rows)
             return {name: np.array(made) if self._room.holds(made) else made for name, made in found.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +113,10 @@ class InferenceTask:
         except Failure as err:
             raise self._failed(err, clock.number, feeder) from None
         if (to := self.report) is not None:
-            write_report(clock.report(prepare, reading=to.reading), to.folder, _run(context, to.call))
+            try:
+                write_report(clock.report(prepare, reading=to.reading), to.folder, _run(context, to.call))
+            except OSError as err:  # the rows are predicted, and of more use than what is said of them
+                sys.stderr.write(f"tritium: {what} leaves no report: {err}\n")
 
     def _windows(self) -> Windows | None:
         if self.padding is None or not self.padding.buckets:

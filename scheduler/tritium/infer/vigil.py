@@ -28,14 +28,21 @@ class Vigil:
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
         self._asked: float | None = None
+        self._ended = False
 
     def heard(self) -> None:
         """Note a word of the owner's, or that there is a new one."""
-        self._asked = None
+        self._asked, self._ended = None, False
 
-    def silent(self, owner: Owner) -> None:
-        """Ask an owner that has been silent; end one that has not answered for too long."""
+    def ask(self, owner: Owner) -> None:
+        """Ask an owner that has been silent, and end one that has not answered for too long.
+
+        Raises:
+            TimeoutError: it was ended, and is there all the same: it waits in a driver that hangs (D state).
+        """
         now = time.monotonic()
+        if self._ended:
+            raise TimeoutError
         if self._asked is None:
             self._asked = now
             with contextlib.suppress(OSError):
@@ -44,3 +51,4 @@ class Vigil:
             now - self._asked > _STOPPED_S and sweep.stands_still(owner.pid)
         ):
             sweep.end_family(owner.pid)
+            self._ended = True

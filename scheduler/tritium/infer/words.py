@@ -1,4 +1,25 @@
-"""What a feeding task and an owner say to each other."""
+"""What a feeding task and an owner say to each other.
+
+A task says ``("attach", most)`` when it calls: it wants to feed this owner if fewer than so many do. Then it
+offers batches, ``(slot, rows, where, within)`` with the memory's descriptor the first time, where ``within``
+is a part of the rows or ``None``; and ``None`` asks whether the owner is there. The owner says:
+
+============== ============================== ========================================================
+word           with                           what the task does
+============== ============================== ========================================================
+``welcome``    who it is                      offers batches
+``full``       how many feed it               looks at others, or comes again and accepts one more
+``loaded``     when                           notes how long it waited
+``begun``      -                              if bad rows are put up with: knows whose batch it is at
+``answer``     `Said`, and a descriptor       takes the answer to its oldest batch
+``here``       -                              goes on waiting: it is there, and busy
+``failed``     `Failure`                      fails: it is the user's code
+``broken``     `Broken`                       asks the next owner for parts of this batch (`search`)
+``leave``      -                              finds another owner; this one was asked for its device, or
+                                              broke over another task's batch
+(hangs up)     -                              finds another; three times in a row over a batch it fails
+============== ============================== ========================================================
+"""
 
 from __future__ import annotations
 
@@ -50,5 +71,7 @@ class Said:
     """Batches that were waiting, of all tasks, when this one was begun."""
     busy_s: float = 0.0
     """Seconds that the owner has predicted since it loaded."""
+    owner: int = 0
+    """The pid of who says so."""
     at: float = 0.0
     """When that was so, on the clock that all processes of a host share (``time.monotonic``)."""
