@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +28,7 @@ def answer(environ: Mapping[str, str], asked: isolate.Asked) -> str:
     Raises:
         DiscoveryError: no device can be reported; each cause is a class of its own.
     """
-    owner = nearest_jvm(os.getpid())
+    owner = nearest_jvm()
     try:
         settings = Settings.from_env(environ)
         amount = _amount(settings, environ, owner)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tritium_discovery.errors import BadState, StaleAddress
 from tritium_discovery.observation import Uuid
-from tritium_discovery.process import ProcessId, ancestors, user_of
+from tritium_discovery.process import ProcessId, line, user_of
 from tritium_discovery.state import DRAFT, host_lock, not_ours, open_plain, replace_file
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def resolve(addresses: Sequence[int], *, directory: Path, inventory: Inventory) 
         StaleAddress: an address was never reported, or its card is gone or another one now.
         BadState: a claim file cannot be read as one.
     """
-    claimed = _above(ancestors(os.getpid()), live(directory))
+    claimed = _above(line(), live(directory))
     if not claimed:
         return _by_position(addresses, inventory)
     by_uuid = {device.uuid: device for device in inventory.devices}

@@ -173,7 +173,7 @@ def _devices(seen: Discovery) -> Iterator[Check]:
 
 
 def _spark(settings: Settings, environ: Mapping[str, str], cwd: Path) -> Iterator[Check]:
-    owner = nearest_jvm(os.getpid())
+    owner = nearest_jvm()
     jvm = () if owner is None else command_line(owner.pid)
     try:
         amount = find_amount(jvm=jvm, environ=environ, directory=cwd)

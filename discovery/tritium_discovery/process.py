@@ -5,12 +5,14 @@ A pid alone names nobody for long: it is used again. Start time, boot and pid na
 
 from __future__ import annotations
 
+import os
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from tritium_discovery.boot import boot_id
 
-__all__ = ["ProcessId", "ancestors", "is_jvm", "nearest_jvm", "process_id", "user_of"]
+__all__ = ["ProcessId", "ancestors", "is_jvm", "line", "nearest_jvm", "process_id", "user_of"]
 
 
 class ProcessId(NamedTuple):
@@ -84,6 +86,16 @@ def ancestors(pid: int) -> tuple[ProcessId, ...]:
     return tuple(found)
 
 
+@lru_cache(maxsize=1)
+def _line(pid: int) -> tuple[ProcessId, ...]:
+    return ancestors(pid)
+
+
+def line() -> tuple[ProcessId, ...]:
+    """The processes above this one when it first looked: a worker outlives the ``kill -9`` of its daemon."""
+    return _line(os.getpid())
+
+
 def is_jvm(pid: int) -> bool:
     """Whether ``pid`` runs Java: called ``java``, or with libjvm.so inside (jsvc, JNI launchers)."""
     stat = _stat(pid)
@@ -97,9 +109,9 @@ def is_jvm(pid: int) -> bool:
         return False
 
 
-def nearest_jvm(pid: int) -> ProcessId | None:
-    """The JVM that ``pid`` works for, also behind a shell wrapper; ``None`` outside of Spark."""
-    return next((process for process in ancestors(pid) if is_jvm(process.pid)), None)
+def nearest_jvm() -> ProcessId | None:
+    """The JVM that this process works for, also behind a shell wrapper; ``None`` outside of Spark."""
+    return next((process for process in line() if is_jvm(process.pid)), None)
 
 
 def user_of(pid: int) -> int | None:

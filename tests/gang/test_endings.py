@@ -186,6 +186,22 @@ def test_a_guardian_that_stands_still_is_replaced(attend: Callable[..., Attended
     assert not rank.folder.exists()
 
 
+def test_a_rank_and_then_its_guardian_that_stand_still_are_both_ended(
+    attend: Callable[..., Attended], tmp_path: Path
+) -> None:
+    rank = attend(sleep_with_hidden_grandchild, silence_s=2.0, note=str(tmp_path / "pid"))
+    processes = [rank.rank(), hidden(tmp_path / "pid")]
+
+    processes[0].suspend()
+    eventually(lambda: rank.supervisor._standing is not None)  # so much the guardian has said
+    os.kill(rank.supervisor.guardian.pid, signal.SIGSTOP)
+
+    outcome, _ = rank.wait()
+    cause = "was stopped by SIGSTOP for 2 s (silence_timeout_s)"
+    assert (outcome.kind, outcome.cause) == ("killed", cause)
+    assert_gone(processes, within_s=1)
+
+
 def test_a_stop_does_not_wait_for_a_guardian_that_stands_still(
     attend: Callable[..., Attended], tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pyspark.sql import SparkSession
 
 import tritium
 from tritium.errors import RankFailed, StaleAttempt, TritiumError
+from tritium.train import checkpoints as kept
 
 pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("spark"), pytest.mark.timeout(900)]
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -160,3 +162,17 @@ def test_a_rank_whose_gang_began_anew_is_told_so(tmp_path: Path) -> None:
         assert first.result(120).values == (
             "attempt 1 may not write checkpoints any more: attempt 2 has begun",
         )
+
+
+def test_reading_the_last_checkpoint_takes_nothing_of_the_time_to_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = kept.begin
+
+    def slowly(where: str) -> Any:
+        time.sleep(4)
+        return began(where)
+
+    monkeypatch.setattr(kept, "begin", slowly)
+
+    assert tritium.Gang(ranks=1, launch_timeout_s=3).run(int, checkpoints=tmp_path / "kept").values == (0,)

@@ -24,14 +24,13 @@ from tritium_discovery import (
     Settings,
     StaleAddress,
     Uuid,
-    ancestors,
     claims,
     discover,
     drain,
     holds,
     state_directory,
 )
-from tritium_discovery.process import nearest_jvm
+from tritium_discovery.process import line, nearest_jvm
 from tritium_discovery.spark import command_line
 
 __all__ = ["EXACT", "TaskView", "ask_to_drain", "executor_name", "refreshed", "snapshot_of", "task_view"]
@@ -69,7 +68,7 @@ def task_view(addresses: Sequence[str] | None, *, environ: Mapping[str, str]) ->
     Raises:
         DiscoveryError: the host's devices cannot be read, or what Spark was told is not true any more.
     """
-    jvm = nearest_jvm(os.getpid())
+    jvm = nearest_jvm()
     settings = Settings.from_env(_as_the_executor(environ, jvm))
     inventory, directory = discover(settings), state_directory(settings)
     words = command_line(jvm.pid) if jvm is not None else ()
@@ -233,8 +232,8 @@ def _pool(
     own = {device.uuid for claim in live if claim.owner == jvm for device in claim.devices}
     if own:
         return tuple(device.uuid for device in inventory.devices if device.uuid in own)
-    line = ancestors(os.getpid())
-    taken = {device.uuid for claim in live if claim.owner not in line for device in claim.devices}
+    above = line()
+    taken = {device.uuid for claim in live if claim.owner not in above for device in claim.devices}
     return tuple(device.uuid for device in inventory.devices if device.uuid not in taken)
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from tritium.errors import GangCancelled, GangLost, RankFailed, TooSlow, TritiumError, Unplaceable
 from tritium.train.blame import is_cause
-from tritium.train.ending import WENT_AWAY, from_outside
+from tritium.train.ending import from_outside
 from tritium.train.messages import (
     Again,
     AllGone,
@@ -134,7 +134,7 @@ class Assembly:
             case Gone(task=task, outcome=outcome):
                 return self._gone(task, outcome, now)
             case Lost(task=task):
-                return self._lost(task, WENT_AWAY, now)
+                return self._lost(task, "its executor or Python worker went away", now)
             case Line() | Beat() | Idle():
                 return []
 

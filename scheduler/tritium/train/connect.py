@@ -47,7 +47,8 @@ def require_slots(spark: SparkSession, *, ranks: int, gpus_per_rank: int, gang: 
     Raises:
         Unplaceable: there can never be enough slots.
     """
-    values = {key: spark.conf.get(key, "") or "" for key in NEEDED}
+    known = spark.conf.getAll  # asking for one after the other takes as long each time
+    values = {key: known.get(key, "") for key in NEEDED}
     room = capacity(values, gpus_per_rank=gpus_per_rank)
     if room is not None and room < ranks:
         said = ", ".join(f"{key}={value}" for key, value in values.items() if value)

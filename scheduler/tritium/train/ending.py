@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tritium.train.messages import OutcomeKind
 
-__all__ = ["WENT_AWAY", "Ending", "from_outside", "how_it_ended", "signal_name"]
+__all__ = ["Ending", "from_outside", "how_it_ended", "signal_name"]
 
-WENT_AWAY = "its executor or Python worker went away"
-"""What became of a task whose rank cannot be told anything any more."""
 _FROM_OUTSIDE = re.compile(r"killed by (SIGTERM|SIGKILL(: memory may have run out: .*)?)")
 
 

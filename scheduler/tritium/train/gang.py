@@ -246,6 +246,9 @@ class _Work:
             limit_s = gang.launch_timeout_s
             await_slots(self.spark, profile, ranks=gang.ranks, limit_s=limit_s, gang=gang.name, cancel=cancel)
         queued_s = time.monotonic() - began
+        # Before the launch limit begins: the newest checkpoint is read to its end.
+        book = kept.begin(self.checkpoints) if self.checkpoints is not None else Book()
+        cancel.check()
         assembly, owner = self._assembly(), f"{self.name}.{number}"
         asked = Asked(request=gang.request, policy=gang.policy, avoid=dict(self.avoid))
         job: Any = (ConnectJob if connected else GangJob)(self.spark, tag=owner, assembly=assembly)
@@ -260,7 +263,9 @@ class _Work:
             task = RankTask(
                 meeting=meeting.address,
                 key=meeting.key,
-                attempt=self._attempt(number, output),
+                attempt=Attempt(
+                    gang=self.name, number=number, output=output, checkpoints=self.checkpoints, book=book
+                ),
                 asked=asked,
                 framework=gang.framework,
                 function=self.function,
@@ -274,15 +279,6 @@ class _Work:
             finally:
                 self.avoid.update(assembly.sick)
         return result_of(assembly, values, asked=asked, queue_s=queued_s)
-
-    def _attempt(self, number: int, output: Path | None) -> Attempt:
-        return Attempt(
-            gang=self.name,
-            number=number,
-            output=output,
-            checkpoints=self.checkpoints,
-            book=kept.begin(self.checkpoints) if self.checkpoints is not None else Book(),
-        )
 
     def _assembly(self) -> Assembly:
         gang, now = self.gang, time.monotonic()

@@ -204,10 +204,12 @@ class GangJob:
         """Find out whether those that a gang waited for in vain had started, and could not say so here."""
         if not isinstance(self._assembly.error, TooSlow) or "placing" in self._assembly.began:
             return None
-        done = sum(stage.numCompletedTasks for stage, own in _stages(self._context, self._tag) if own)
-        if not done:
-            return None
         missing = sorted(set(range(self._assembly.size)) - self._assembly.arrived)
+        done = 0
+        with contextlib.suppress(Exception):  # of the JVM, which may have forgotten or gone
+            done = sum(stage.numCompletedTasks for stage, own in _stages(self._context, self._tag) if own)
+        if not done or not missing:
+            return None
         return self._unreached(
             f"tasks {missing} were started, and cannot", meeting, "see their executors' logs"
         )

@@ -34,7 +34,7 @@ class Guardian:
         self._pidfd: int
         self._process: subprocess.Popen[bytes] | None = None
         if not (self._fork(folder, output) or self._exec(folder, output)):
-            raise RuntimeError(f"no guardian started within {_EXEC_LIMIT_S:g} s; is the host overloaded?")
+            raise TimeoutError(f"no guardian started within {_EXEC_LIMIT_S:g} s; is the host overloaded?")
 
     def wait(self, *, timeout_s: float) -> bool:
         """Wait for its end; returns whether it came."""

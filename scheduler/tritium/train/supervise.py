@@ -87,6 +87,8 @@ class Supervisor:
         self._over = False
         """Whether the guardian has said its last word."""
         self._stopped = False
+        self._stop_by = math.inf
+        """When a guardian that was sent home is not waited for any more."""
         self._standing: tuple[str, float] | None = None
         """Since when the rank has stood still, and by which signal."""
         self._oom = self._silent = ""
@@ -143,13 +145,15 @@ class Supervisor:
             for name, channel in channels.items():
                 watched.register(channel, selectors.EVENT_READ, name)
             watched.register(driver, selectors.EVENT_READ, "driver")
-            stop_by = math.inf
-            while self.guardian.wire in watched.get_map() and not self._over and time.monotonic() < stop_by:
+            while (
+                self.guardian.wire in watched.get_map()
+                and not self._over
+                and time.monotonic() < self._stop_by
+            ):
                 for key, _ in watched.select(timeout=_LOOK_S):
                     if key.data == "driver":
                         if not self._heed(driver):
                             watched.unregister(driver)
-                            stop_by = time.monotonic() + _GONE_LIMIT_S
                     elif not self._listen(key.data, channels[key.data]):
                         watched.unregister(key.fileobj)
                 self._look_at_the_clock()
@@ -163,7 +167,7 @@ class Supervisor:
         if now - self._told_at > _IDLE_S:
             self._told_at = now
             self._say(Idle(task=self._task, seconds=now - self._active_at))
-        if self._stopped and sweep.stands_still(self.guardian.pid):
+        if (self._stopped or self._silent) and sweep.stands_still(self.guardian.pid):
             self.guardian.kill()
         if self._silent or self._stopped or self._over:
             return
@@ -176,7 +180,8 @@ class Supervisor:
             self.guardian.kill()
 
     def _send_guardian_home(self) -> None:
-        """Let the guardian end everything, if it is still there."""
+        """Let the guardian end everything, if it is still there; it has a limited time for that."""
+        self._stop_by = min(self._stop_by, time.monotonic() + _GONE_LIMIT_S)
         with contextlib.suppress(OSError):
             self.guardian.wire.shutdown(socket.SHUT_WR)
 

@@ -14,17 +14,17 @@ import socket
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from multiprocessing import AuthenticationError
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tritium.assign.types import Member
+from tritium.errors import CannotHold
 from tritium.spark.inventory import TaskView, ask_to_drain
 from tritium.spark.splits import BySpark, Reading
 from tritium.train import cpus
 from tritium.train.contract import Attempt, base_environment, common_environment, contract_of
-from tritium.train.ending import WENT_AWAY
 from tritium.train.frameworks import FRAMEWORKS
 from tritium.train.hosting import Hosted, Place, met
 from tritium.train.link import Link
@@ -38,7 +38,17 @@ from tritium.train.spooling import Spooling
 from tritium.train.supervise import Supervisor
 from tritium.train.unfit import Unfit, or_unfit
 from tritium.train.wire import dial, listen
-from tritium_discovery import DeviceHeld, DiscoveryError, Uuid, holds
+from tritium_discovery import (
+    DeviceHeld,
+    DiscoveryError,
+    DriverError,
+    DriverMismatch,
+    NoDevice,
+    NoDriver,
+    Uuid,
+    holds,
+)
+from tritium_discovery.process import nearest_jvm
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -73,6 +83,8 @@ class RankTask:
         import pyarrow as pa
         from pyspark import BarrierTaskContext
 
+        if nearest_jvm() is None:  # what it saw would be anybody's devices; Spark drops workers that raise
+            raise CannotHold("this Python worker belongs to no executor any more: its daemon was killed")
         context = BarrierTaskContext.get()
         number, resources = context.partitionId(), context.resources().get("gpu")
         host = context.getTaskInfos()[number].address.rpartition(":")[0]
@@ -118,8 +130,6 @@ class _Seat:
     """Address under which Spark knows this executor."""
     place: Place
     """Where the gang meets."""
-    parent: int = field(default_factory=os.getppid)
-    """Which process this worker works for."""
 
     def sit(self, batches: Iterator[pa.RecordBatch]) -> tuple[int, bytes | None, str | None]:
         """Go from the first row to the end of the gang; returns a row as `SCHEMA` has it."""
@@ -193,8 +203,6 @@ class _Seat:
         """Meet, place and hold until everybody has what it needs, or the gang is called off."""
         while True:
             hello = self._hello(listener, rows)
-            if os.getppid() != self.parent:  # what it saw may be anybody's devices
-                return Outcome(kind="lost", cause=WENT_AWAY)
             driver.send(hello)
             gathered = driver.recv()
             if not isinstance(gathered, Gathered):
@@ -272,8 +280,10 @@ class _Seat:
         """Look whether a rank failed because its devices did."""
         try:
             view = self.lookout.anew()
-        except DiscoveryError as err:
+        except (NoDriver, DriverMismatch, DriverError, NoDevice) as err:
             return dict.fromkeys(devices, str(err))
+        except DiscoveryError:  # of the host's files, or its load: that says nothing of the devices
+            return {}
         found = {device.uuid: device for device in view.inventory.devices}
         return {
             uuid: "; ".join(found[uuid].troubles) if uuid in found else "it is not there any more"
