@@ -7,6 +7,7 @@ import math
 import pickle
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -51,6 +52,9 @@ class FirstTask:
 
     def partitionId(self) -> int:  # noqa: N802  Spark's name
         return self.partition
+
+    def getTaskInfos(self) -> list[Any]:  # noqa: N802  Spark's name
+        return [SimpleNamespace(address=f"10.0.0.{number}:40001") for number in (1, 2)]
 
     def allGather(self, message: str) -> list[str]:  # noqa: N802  Spark's name
         self.said = self.said or message

@@ -12,7 +12,7 @@ import pytest
 from tritium.spark.inventory import task_view
 from tritium.train import lookout
 from tritium.train.lookout import Lookout
-from tritium_discovery import NoDriver, holds
+from tritium_discovery import NoDriver, TimedOut, Uuid, holds
 
 
 @pytest.fixture
@@ -63,3 +63,19 @@ def test_what_is_wrong_is_said_when_a_view_is_needed(monkeypatch: pytest.MonkeyP
 
     with pytest.raises(NoDriver):
         seen.view()
+
+
+@pytest.mark.parametrize(
+    ("error", "blamed"),
+    [(NoDriver("it is gone"), {"GPU-1": "it is gone"}), (TimedOut("a busy host"), {})],
+    ids=["driver", "host"],
+)
+def test_devices_are_blamed_for_what_the_driver_says_and_not_for_a_busy_host(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, blamed: dict[str, str]
+) -> None:
+    def wrong(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(lookout, "task_view", wrong)
+
+    assert Lookout(None).sick([Uuid("GPU-1")]) == blamed

@@ -6,7 +6,6 @@ import io
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from pyspark.sql import SparkSession
 import tritium
 from tritium.errors import RankFailed, StaleAttempt, TritiumError
 from tritium.train import checkpoints as kept
+from tritium.train import gang
 
 pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("spark"), pytest.mark.timeout(900)]
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -167,12 +167,19 @@ def test_a_rank_whose_gang_began_anew_is_told_so(tmp_path: Path) -> None:
 def test_reading_the_last_checkpoint_takes_nothing_of_the_time_to_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    began = kept.begin
+    done, begin, assembly = [], kept.begin, gang._Work._assembly
 
-    def slowly(where: str) -> Any:
-        time.sleep(4)
-        return began(where)
+    def read(where: str) -> Any:
+        found = begin(where)
+        done.append("read")
+        return found
 
-    monkeypatch.setattr(kept, "begin", slowly)
+    def started(work: Any) -> Any:
+        done.append("the clock runs")
+        return assembly(work)
 
-    assert tritium.Gang(ranks=1, launch_timeout_s=3).run(int, checkpoints=tmp_path / "kept").values == (0,)
+    monkeypatch.setattr(kept, "begin", read)
+    monkeypatch.setattr(gang._Work, "_assembly", started)
+
+    assert tritium.Gang(ranks=1).run(int, checkpoints=tmp_path / "kept").values == (0,)
+    assert done == ["read", "the clock runs"]

@@ -39,7 +39,7 @@ CAPABILITIES = (
     Capability(
         what="where a gang's tasks meet",
         classic="at the driver, in milliseconds",
-        connect="at the gang's first task; its address is spread by one allGather, a second",
+        connect="at the gang's first task; over several hosts one allGather spreads its address, a second",
     ),
     Capability(
         what="`on_report`, `on_line`",

@@ -1,8 +1,7 @@
 """Edge in a gang's first task: the meeting of tasks that cannot reach their driver (Spark Connect).
 
 The client of a Connect server is nowhere that executors could call. So the first task hosts the
-meeting, its address goes round in one allGather, which costs the second that Spark's barrier polls,
-and what the meeting learnt goes back to the client in that task's row.
+meeting, its address goes round, and what the meeting learnt goes back to the client in that task's row.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from multiprocessing import AuthenticationError
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from tritium.errors import GangLost
 from tritium.train.assembly import Assembly
 from tritium.train.meeting import Meeting
 from tritium.train.messages import FromTask, Gone, Line, Peak, Report, Started
+from tritium.train.notice import posted, read
 
 if TYPE_CHECKING:
     from pyspark import BarrierTaskContext
@@ -146,20 +146,29 @@ def met(
 ) -> Iterator[Place]:
     """Find the gang's meeting, or in the first task hold it, for the block.
 
-    Every task of the gang calls this, as it makes one allGather.
+    Every task of the gang calls this. Where they are on several hosts it makes one allGather, which costs the
+    second that Spark's barrier polls.
     """
     if not isinstance(where, Hosted):
         yield Place(address=where)
         return
     place = Place(address=None, _gang=where.assembly.gang)
-    try:
-        if context.partitionId() == 0:
+    first = context.partitionId() == 0
+    hosts = {info.address.rpartition(":")[0] for info in context.getTaskInfos()}
+    with ExitStack() as stack:
+        stack.callback(place.story)
+        if first:
             _hold(place, where, key=key, host=host)
-        said = json.loads(context.allGather(json.dumps([place.address, place.complaint]))[0])
-        place.address, place.complaint = (said[0][0], said[0][1]) if said[0] else None, said[1]
+        text = json.dumps([place.address, place.complaint])
+        if len(hosts) > 1:
+            text = context.allGather(text)[0]
+        elif first:
+            stack.enter_context(posted(text, key=key))
+        else:
+            text = read(key=key)
+        address, place.complaint = json.loads(text)
+        place.address = (address[0], address[1]) if address else None
         yield place
-    finally:
-        place.story()
 
 
 def _hold(place: Place, hosted: Hosted, *, key: bytes, host: str) -> None:

@@ -12,11 +12,12 @@ import threading
 import time
 from collections import deque
 from multiprocessing.connection import wait
+from typing import Protocol
 
 from tritium.train.messages import Beat, FromTask, Pulse, ToTask
 from tritium.train.wire import Wire, hang_up
 
-__all__ = ["Link", "beat_s"]
+__all__ = ["Ear", "Link", "beat_s"]
 
 
 def beat_s(silence_s: float) -> float:
@@ -26,6 +27,16 @@ def beat_s(silence_s: float) -> float:
     (5.0, 0.5)
     """
     return min(5.0, silence_s / 4)
+
+
+class Ear(Protocol):
+    """Where the driver is heard."""
+
+    def fileno(self) -> int:
+        """Readable when there is something to receive, or nothing more will come."""
+
+    def recv(self) -> ToTask:
+        """Return the next message."""
 
 
 class Link:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tritium.spark.inventory import TaskView, refreshed, task_view
-from tritium_discovery import DiscoveryError
+from tritium_discovery import DiscoveryError, DriverError, DriverMismatch, NoDevice, NoDriver, Uuid
 
 __all__ = ["Lookout"]
 
@@ -51,3 +51,18 @@ class Lookout:
         view = task_view(self._addresses, environ=os.environ)
         self._seen = view, time.monotonic()
         return view
+
+    def sick(self, devices: Sequence[Uuid]) -> Mapping[Uuid, str]:
+        """Look whether a rank failed because its devices did."""
+        try:
+            view = self.anew()
+        except (NoDriver, DriverMismatch, DriverError, NoDevice) as err:
+            return dict.fromkeys(devices, str(err))
+        except DiscoveryError:  # of the host's files, or its load: that says nothing of the devices
+            return {}
+        found = {device.uuid: device for device in view.inventory.devices}
+        return {
+            uuid: "; ".join(found[uuid].troubles) if uuid in found else "it is not there any more"
+            for uuid in devices
+            if uuid not in found or not found[uuid].healthy
+        }

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tritium.train import sweep
 from tritium.train.blame import FAILED
@@ -23,6 +23,7 @@ from tritium.train.contract import Contract
 from tritium.train.ending import Ending, how_it_ended
 from tritium.train.launch import Guardian
 from tritium.train.lines import Lines
+from tritium.train.link import Ear
 from tritium.train.messages import (
     Dump,
     Dumped,
@@ -37,12 +38,11 @@ from tritium.train.messages import (
     Shared,
     Started,
     Stop,
-    ToTask,
 )
 from tritium.train.printed import Printed
 from tritium.train.stacks import stacks
 
-__all__ = ["Ear", "Supervisor"]
+__all__ = ["Supervisor"]
 
 _GRACE_S = 1.0
 """Between SIGTERM and SIGKILL."""
@@ -55,16 +55,6 @@ _STACKS_LIMIT_S = 2.0
 _LOOK_S = 0.5
 _IDLE_S = 1.0
 """How often the driver is told since when the rank has done nothing."""
-
-
-class Ear(Protocol):
-    """Where the driver is heard."""
-
-    def fileno(self) -> int:
-        """Readable when there is something to receive, or nothing more will come."""
-
-    def recv(self) -> ToTask:
-        """Return the next message."""
 
 
 class Supervisor:
@@ -98,8 +88,12 @@ class Supervisor:
         self._output, output = socket.socketpair()
         self._wire, self._far_wire = socket.socketpair()
         self._wire.settimeout(_TAKE_LIMIT_S)
-        with output:
-            self.guardian = Guardian(self.folder, output.fileno())
+        try:
+            with output:
+                self.guardian = Guardian(self.folder, output.fileno())
+        except OSError:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
 
     def start(self, contract: Contract, environment: Mapping[str, str], descriptors: Sequence[int]) -> None:
         """Let the guardian start the rank's process, which alone keeps the descriptors from here on."""

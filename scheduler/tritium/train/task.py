@@ -13,7 +13,7 @@ import pickle
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from multiprocessing import AuthenticationError
 from pathlib import Path
@@ -38,16 +38,7 @@ from tritium.train.spooling import Spooling
 from tritium.train.supervise import Supervisor
 from tritium.train.unfit import Unfit, or_unfit
 from tritium.train.wire import dial, listen
-from tritium_discovery import (
-    DeviceHeld,
-    DiscoveryError,
-    DriverError,
-    DriverMismatch,
-    NoDevice,
-    NoDriver,
-    Uuid,
-    holds,
-)
+from tritium_discovery import DeviceHeld, DiscoveryError, holds
 from tritium_discovery.process import nearest_jvm
 
 if TYPE_CHECKING:
@@ -180,7 +171,7 @@ class _Seat:
                 return -1, None, None
         outcome, value = supervisor.attend(driver, driver.send, task=self.number)
         if outcome.failed:
-            outcome = replace(outcome, sick=self._sick(started.devices))
+            outcome = replace(outcome, sick=self.lookout.sick(started.devices))
         self._leave(driver, outcome)
         return started.rank, value, None
 
@@ -275,21 +266,6 @@ class _Seat:
         # From here on rank 0 alone has the port, and may open it anew once its store is closed.
         listener.close()
         return member
-
-    def _sick(self, devices: Sequence[Uuid]) -> Mapping[Uuid, str]:
-        """Look whether a rank failed because its devices did."""
-        try:
-            view = self.lookout.anew()
-        except (NoDriver, DriverMismatch, DriverError, NoDevice) as err:
-            return dict.fromkeys(devices, str(err))
-        except DiscoveryError:  # of the host's files, or its load: that says nothing of the devices
-            return {}
-        found = {device.uuid: device for device in view.inventory.devices}
-        return {
-            uuid: "; ".join(found[uuid].troubles) if uuid in found else "it is not there any more"
-            for uuid in devices
-            if uuid not in found or not found[uuid].healthy
-        }
 
     def _leave(self, driver: Link, outcome: Outcome) -> None:
         """Say how it ended and stay until every rank is gone."""
