@@ -16,8 +16,10 @@ from pyspark import cloudpickle
 
 from rigs.attended import Attended
 from rigs.processes import assert_gone, eventually
+from tritium.train import supervise
 from tritium.train.messages import Dump, Dumped, Idle, Stop
 from tritium_discovery import Uuid, holds
+from tritium_discovery.process import process_id
 
 pytestmark = [pytest.mark.process, pytest.mark.usefixtures("way")]
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -200,6 +202,20 @@ def test_a_rank_and_then_its_guardian_that_stand_still_are_both_ended(
     cause = "was stopped by SIGSTOP for 2 s (silence_timeout_s)"
     assert (outcome.kind, outcome.cause) == ("killed", cause)
     assert_gone(processes, within_s=1)
+
+
+def test_a_rank_ends_with_its_executor_though_its_task_stands_still(
+    attend: Callable[..., Attended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with subprocess.Popen(["sleep", "600"]) as jvm:
+        monkeypatch.setattr(supervise, "nearest_jvm", lambda: process_id(jvm.pid))
+        rank = attend(sleep_with_hidden_grandchild, note=str(tmp_path / "pid"))
+        processes = [rank.rank(), hidden(tmp_path / "pid")]
+
+        jvm.kill()
+
+    assert_gone(processes, within_s=10)
+    rank.wait()
 
 
 def test_a_stop_does_not_wait_for_a_guardian_that_stands_still(

@@ -1,18 +1,18 @@
 """The process between a task and its rank: starts the rank, outlives the task, leaves nothing behind.
 
 It runs in a session of its own as a subreaper, so that a rank's orphans stay its descendants. Its
-one wire is a socket to the task: when that closes, for whatever reason, it ends every process of the
-rank that it can find, removes the rank's folder and goes. It imports nothing but the standard
-library and this package's `ending`, `oom` and `sweep`.
+one wire is a socket to the task: when that closes, for whatever reason, or the executor's JVM ends, it
+ends every process of the rank that it can find, removes the rank's folder and goes. It imports nothing
+but the standard library and this package's `ending`, `oom` and `sweep`.
 
 Run as ``python -m tritium.train.guardian FD FOLDER``, or forked by `tritium.train.forkserver`. Once it
-has said ``guardian PID``, the task writes ``start.json`` (`mark`, `argv`, `env`, `cwd`, `grace_s`) into
-FOLDER and sends ``start`` on FD together with the descriptors that are the rank's; their new numbers are
-appended to `argv`. A byte on FD after that asks the rank for its stacks. Answers: ``pid N``; ``beat`` every
-second; ``stopped NAME`` and ``continued``; ``status N`` when the rank ended by itself (as from
-``waitpid``), after ``oom TEXT`` if memory had run out; then ``gone`` when all of its processes are, or
-``stuck`` if one would not die. FOLDER lives until the task has closed the socket, so that it can read what
-the rank left there.
+has said ``guardian PID``, the task writes ``start.json`` (`mark`, `argv`, `env`, `cwd`, `grace_s`, and
+`jvm`, the executor's pid or null) into FOLDER and sends ``start`` on FD together with the descriptors that
+are the rank's; their new numbers are appended to `argv`. A byte on FD after that asks the rank for its
+stacks. Answers: ``pid N``; ``beat`` every second; ``stopped NAME`` and ``continued``; ``status N`` when the
+rank ended by itself (as from ``waitpid``), after ``oom TEXT`` if memory had run out; then ``gone`` when all
+of its processes are, or ``stuck`` if one would not die. FOLDER lives until the task has closed the socket,
+so that it can read what the rank left there.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -183,8 +183,10 @@ def _become_subreaper() -> int:
 
 def _see_to_its_end(wire: socket.socket, bell: int, rank: int, order: dict[str, Any]) -> None:
     _say(wire, f"pid {rank}")
-    recent = oom.Recent(oom.kills)
-    status = _watch(rank, wire, bell, recent)
+    recent, status = oom.Recent(oom.kills), None
+    with contextlib.suppress(ProcessLookupError):  # the executor has gone already
+        lives = [os.pidfd_open(order["jvm"])] if order["jvm"] is not None else []
+        status = _watch(rank, wire, bell, recent, lives)
     if status is not None:
         if os.WIFSIGNALED(status) and (evidence := recent.evidence(os.WTERMSIG(status))):
             _say(wire, f"oom {evidence}")
@@ -193,20 +195,15 @@ def _see_to_its_end(wire: socket.socket, bell: int, rank: int, order: dict[str, 
     _say(wire, "gone" if clean else "stuck")
 
 
-def _watch(pid: int, wire: socket.socket, bell: int, recent: oom.Recent) -> int | None:
-    """Wait for the rank to end; returns its status, or None when the task said stop or went away."""
+def _watch(pid: int, wire: socket.socket, bell: int, recent: oom.Recent, lives: Sequence[int]) -> int | None:
+    """Wait for the rank to end; returns its status, or None when the task or the JVM went, or said stop."""
     counted = time.monotonic()
     while True:
-        ready, _, _ = select.select([wire.fileno(), bell], [], [], _BEAT_S)
-        if bell in ready:
-            os.read(bell, 4096)
-            # Orphans of the rank, which this subreaper has adopted, are reaped on the way.
-            for changed, status in _changes():
-                if changed == pid and not (os.WIFSTOPPED(status) or os.WIFCONTINUED(status)):
-                    return status
-                if changed == pid:
-                    stopped = os.WIFSTOPPED(status)
-                    _say(wire, f"stopped {signal_name(os.WSTOPSIG(status))}" if stopped else "continued")
+        ready, _, _ = select.select([wire.fileno(), bell, *lives], [], [], _BEAT_S)
+        if bell in ready and (status := _rung(bell, pid, wire)) is not None:
+            return status
+        if any(life in ready for life in lives):
+            return None  # a task that stands still would not hang up
         if wire.fileno() in ready:
             if not _is_asked(wire):
                 # A rank that ended before it was to be stopped says why the gang ended.
@@ -220,6 +217,21 @@ def _watch(pid: int, wire: socket.socket, bell: int, recent: oom.Recent) -> int 
         # A task that stands still does not read: never wait for it here.
         with contextlib.suppress(OSError):
             wire.send(b"beat\n", socket.MSG_DONTWAIT)
+
+
+def _rung(bell: int, pid: int, wire: socket.socket) -> int | None:
+    """Take in what became of children; returns the rank's status if it has ended.
+
+    Orphans of the rank, which this subreaper has adopted, are reaped on the way.
+    """
+    os.read(bell, 4096)
+    for changed, status in _changes():
+        if changed == pid and not (os.WIFSTOPPED(status) or os.WIFCONTINUED(status)):
+            return status
+        if changed == pid:
+            stopped = os.WIFSTOPPED(status)
+            _say(wire, f"stopped {signal_name(os.WSTOPSIG(status))}" if stopped else "continued")
+    return None
 
 
 def _is_asked(wire: socket.socket) -> bool:

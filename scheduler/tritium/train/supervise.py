@@ -41,6 +41,7 @@ from tritium.train.messages import (
 )
 from tritium.train.printed import Printed
 from tritium.train.stacks import stacks
+from tritium_discovery.process import nearest_jvm
 
 __all__ = ["Supervisor"]
 
@@ -48,7 +49,6 @@ _GRACE_S = 1.0
 """Between SIGTERM and SIGKILL."""
 _GONE_LIMIT_S = 15.0
 """How long to wait for a guardian's last word: its grace plus what SIGKILL may take."""
-
 _TAKE_LIMIT_S = 20.0
 """How long a rank may take to read an answer before it is left without one."""
 _STACKS_LIMIT_S = 2.0
@@ -104,6 +104,7 @@ class Supervisor:
             self._printed = Printed(self._logs / f"{contract.mark.replace('/', '-rank-')}.log")
         self._clean = False
         order = {
+            "jvm": jvm.pid if (jvm := nearest_jvm()) is not None else None,
             "mark": contract.mark,
             "argv": [str(self.folder)],
             "env": {**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
