@@ -6,12 +6,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tritium
 from tritium.errors import StaleAttempt
 from tritium.store.objects import Damaged
+from tritium.train import checkpoints
 from tritium.train.checkpoints import Checkpoints, begin
 from tritium.train.rank import NotInARank
 
@@ -64,6 +66,24 @@ def test_an_attempt_that_was_given_up_cannot_publish(where: str, scratch: Path) 
     assert found(later) == (10, "ten")
     save(later, 15, "fifteen")
     assert found(attempt(where, scratch)) == (15, "fifteen")
+
+
+def test_an_attempt_that_stalls_while_it_begins_removes_nothing_of_a_later_one(
+    where: str, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = checkpoints._moved
+
+    def stalled(*arguments: Any) -> Any:
+        """Stand still from when the pointer was moved until a later attempt has saved something."""
+        done = moved(*arguments)
+        monkeypatch.setattr(checkpoints, "_moved", moved)
+        save(attempt(where, scratch), 10, "ten")
+        return done
+
+    monkeypatch.setattr(checkpoints, "_moved", stalled)
+    begin(where)
+
+    assert found(attempt(where, scratch)) == (10, "ten")
 
 
 def test_what_every_rank_finds_is_what_was_there_when_the_attempt_began(where: str, scratch: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -23,6 +24,7 @@ _FEEDERS = 16
 """Tasks per device where nobody knows the executors' cores, which then are the only limit."""
 _made: WeakKeyDictionary[Any, dict[float, ResourceProfile]] = WeakKeyDictionary()
 """Of each application: an executor that Spark started for one profile takes no tasks of an equal one."""
+_making = threading.Lock()
 
 
 def feeder_profile(spark: SparkSession) -> ResourceProfile | None:
@@ -60,15 +62,16 @@ def _profile(spark: SparkSession, amount: float) -> ResourceProfile:
     from pyspark.resource import ResourceProfileBuilder, TaskResourceRequests
 
     remote = on_connect(spark)
-    made = _made.setdefault(spark if remote else spark.sparkContext, {})
-    if amount not in made:
-        builder = ResourceProfileBuilder().require(TaskResourceRequests().cpus(1).resource("gpu", amount))
-        if spark.conf.get("spark.dynamicAllocation.enabled", "false") == "true":
-            builder.require(_executors(spark))
-        made[amount] = builder.build
-        if remote:
-            _make_known(made[amount], spark)
-    return made[amount]
+    with _making:
+        made = _made.setdefault(spark if remote else spark.sparkContext, {})
+        if amount not in made:
+            builder = ResourceProfileBuilder().require(TaskResourceRequests().cpus(1).resource("gpu", amount))
+            if spark.conf.get("spark.dynamicAllocation.enabled", "false") == "true":
+                builder.require(_executors(spark))
+            made[amount] = builder.build
+            if remote:
+                _make_known(made[amount], spark)
+        return made[amount]
 
 
 def _executors(spark: SparkSession) -> ExecutorResourceRequests:

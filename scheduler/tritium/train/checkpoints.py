@@ -49,10 +49,12 @@ def begin(where: str) -> Book:
         CannotPublish: the store would not take it.
     """
     store = opened(where)
+    # Before: what is there later may be of an attempt that has begun after this one.
+    there = set(store.objects())
     _, now = _moved(store, lambda old: book.begin(replace(old, saved=_up_to_whole(store, old.saved))))
     # What earlier attempts left half done, and cannot complete any more.
     store.sweep()
-    for name in set(store.objects()) - book.objects(now):
+    for name in there - book.objects(now):
         store.drop(name)
     return now
 
