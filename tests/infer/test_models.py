@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from rigs.owners import Executor, by_value, executor
+from rigs.owners import Executor, by_value
 
 pytestmark = [pytest.mark.process, pytest.mark.torch]
 by_value(__name__)
@@ -29,12 +29,6 @@ WRITTEN = {
     "html": "<!DOCTYPE html><html><head><title>A page</title></head><body><p>Text</p></body></html>\n" * 2,
     "shell": '#!/bin/bash\nset -euo pipefail\nfor file in "$@"; do\n  echo "$file" | tr a-z A-Z\ndone\n' * 2,
 }
-
-
-@pytest.fixture
-def one_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Executor]:
-    with executor(monkeypatch, machine="one-gpu") as found:
-        yield found
 
 
 def as_batches(column: pa.Array, size: int) -> list[pa.RecordBatch]:

@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
-from rigs.owners import Executor, by_value, executor, numbers
+from rigs.owners import Executor, by_value, numbers
 from rigs.processes import assert_gone, eventually
 from tritium.errors import CannotHold, Unplaceable
 from tritium.infer.failure import Failure
@@ -22,18 +22,6 @@ from tritium_discovery import drain, holds
 
 pytestmark = pytest.mark.process
 by_value(__name__)
-
-
-@pytest.fixture
-def two_t4(monkeypatch: pytest.MonkeyPatch) -> Iterator[Executor]:
-    with executor(monkeypatch, machine="two-t4") as found:
-        yield found
-
-
-@pytest.fixture
-def one_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Executor]:
-    with executor(monkeypatch, machine="one-gpu") as found:
-        yield found
 
 
 class Counted:

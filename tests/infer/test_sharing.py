@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,18 +19,6 @@ from tritium_discovery import Device, drain, holds
 
 pytestmark = pytest.mark.process
 by_value(__name__)
-
-
-@pytest.fixture
-def two_t4(monkeypatch: pytest.MonkeyPatch) -> Iterator[Executor]:
-    with executor(monkeypatch, machine="two-t4") as found:
-        yield found
-
-
-@pytest.fixture
-def one_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Executor]:
-    with executor(monkeypatch, machine="one-gpu") as found:
-        yield found
 
 
 class Named:

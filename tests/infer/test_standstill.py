@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from rigs.owners import Executor, by_value, executor, numbers
+from rigs.owners import Executor, by_value, numbers
 from rigs.processes import assert_gone, eventually
 from tritium.errors import CannotHold
 from tritium.infer import lodging, vigil
@@ -24,12 +24,6 @@ from tritium_discovery import holds
 
 pytestmark = pytest.mark.process
 by_value(__name__)
-
-
-@pytest.fixture
-def one_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Executor]:
-    with executor(monkeypatch, machine="one-gpu") as found:
-        yield found
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from tritium.spark.inventory import TaskView, refreshed, task_view
-from tritium_discovery import DiscoveryError, DriverError, DriverMismatch, NoDevice, NoDriver, Uuid
+from tritium_discovery import BadState, DiscoveryError, TimedOut, Uuid
 
 __all__ = ["Lookout"]
 
@@ -56,10 +56,10 @@ class Lookout:
         """Look whether a rank failed because its devices did."""
         try:
             view = self.anew()
-        except (NoDriver, DriverMismatch, DriverError, NoDevice) as err:
-            return dict.fromkeys(devices, str(err))
-        except DiscoveryError:  # of the host's files, or its load: that says nothing of the devices
+        except (TimedOut, BadState):  # the host is busy, or its files are damaged: no device is to blame
             return {}
+        except DiscoveryError as err:
+            return dict.fromkeys(devices, str(err))
         found = {device.uuid: device for device in view.inventory.devices}
         return {
             uuid: "; ".join(found[uuid].troubles) if uuid in found else "it is not there any more"
