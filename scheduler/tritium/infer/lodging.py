@@ -46,8 +46,7 @@ _SILENT_S = 30.0
 """How long one may take to answer later, and is left alone if it did not."""
 _GONE, _SILENT = "gone", "silent"
 _MODULE = "tritium.infer.owner"
-_STDERR = 2
-"""Of the Python worker, which is the executor's."""
+_STDERR = 2  # of the Python worker, which is the executor's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,13 +124,12 @@ class Lodging:
         """
         give_up_at = time.monotonic() + wait_s
         while True:
-            fed = self._unfed()
-            if isinstance(fed, Owner):
-                return fed
-            started = self._started(what)
-            found = started if isinstance(started, Owner) else self._shared(fed)
-            if found is not None:
+            if isinstance(found := self._unfed(), Owner):
                 return found
+            if isinstance(started := self._started(what), Owner):
+                return started
+            if (shared := self._shared()) is not None:
+                return shared
             self._ask_for_room(what)
             if time.monotonic() > give_up_at and not self._waits_for_its_own():
                 raise CannotHold(f"{what} waited {wait_s:.0f} s for a device: {started}")
@@ -162,10 +160,12 @@ class Lodging:
                 self._deaf.pop(address, None)
         return fed
 
-    def _shared(self, fed: Mapping[str, int]) -> Owner | None:
+    def _shared(self) -> Owner | None:
         """Join the one that fewest others feed; a model on the CPU is shared by none."""
         if self._request is None:
             return None
+        if isinstance(fed := self._unfed(), Owner):  # which another task has started meanwhile
+            return fed
         for address, guests in sorted(fed.items(), key=lambda item: item[::-1]):
             if isinstance(owner := _attached(address, most=guests + 1, within_s=_SILENT_S), Owner):
                 return owner
@@ -173,8 +173,8 @@ class Lodging:
 
     def _ask_for_room(self, what: str) -> None:
         """Ask owners of other models to give way, as few as will do: less important ones, or unfed."""
-        if self._view is None or self._request is None:
-            return
+        if self._view is None or self._request is None or addresses(self._place.executor, self._model):
+            return  # this very model's owner, unfed yet, might be the one
         priority = self._request.priority
         drain = drain_for(snapshot_of([self._view], priority=priority), self._request, self._policy)
         if drain is not None:
