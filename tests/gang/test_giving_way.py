@@ -15,6 +15,7 @@ from pyspark import cloudpickle
 from pyspark.sql import Row, SparkSession
 
 import tritium
+from gang.holding import use
 from rigs.cluster import cluster
 from rigs.processes import eventually
 from tritium.errors import Unplaceable
@@ -81,12 +82,6 @@ def queries(spark: SparkSession, state: Path, over: Path) -> Iterator[Queries]:
             yield futures
         finally:
             over.touch()
-
-
-def use() -> tuple[str, float, float]:
-    began = time.time()
-    time.sleep(2)
-    return tritium.rank().devices[0].uuid, began, time.time()
 
 
 def test_the_less_important_model_gives_way_and_goes_on_after_the_gang(

@@ -15,6 +15,7 @@ from pyspark import cloudpickle
 from pyspark.sql import Row, SparkSession
 
 import tritium
+from gang.holding import use
 from rigs.cluster import cluster
 from rigs.processes import eventually
 from tritium.errors import BadSpec, CannotHold
@@ -93,12 +94,6 @@ def queries(spark: SparkSession, over: Path) -> Iterator[Queries]:
             yield futures
         finally:
             over.touch()
-
-
-def use() -> tuple[str, float, float]:
-    began = time.time()
-    time.sleep(2)
-    return tritium.rank().devices[0].uuid, began, time.time()
 
 
 def test_both_models_give_way_to_a_gang_and_go_on_after_it(

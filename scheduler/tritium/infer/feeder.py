@@ -73,7 +73,7 @@ class Feeder:
         limit_s: how long a call of the model may take; an owner that is silent for longer is ended.
     """
 
-    def __init__(self, find: Find, *, ahead: int, limit_s: float = 3600.0) -> None:
+    def __init__(self, find: Find, *, ahead: int, limit_s: float) -> None:
         self._find = find
         self.owner: Owner = find()
         self._came = time.monotonic()
@@ -93,7 +93,7 @@ class Feeder:
         self._begun = False
         """Whether the owner has said that it predicts a batch of this task, which it does one by one."""
         self._fruitless = 0
-        """How many have since one last answered."""
+        """How many owners have broken since one last answered."""
         self._vigil = Vigil(limit_s)
         self._lock = threading.Lock()
         self._over = threading.Event()

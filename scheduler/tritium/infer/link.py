@@ -13,10 +13,11 @@ import pickle
 import secrets
 import select
 import socket
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from tritium.train.peer import is_ours
 
 __all__ = ["BACKLOG", "Link", "addresses", "bind", "connect", "readable"]
 
@@ -78,18 +79,6 @@ class Link:
         self.hang_up()
         self.socket.close()
 
-    @property
-    def peer(self) -> tuple[int, int]:
-        """The process that listened at the other end, or called from there, and its user: pid and uid."""
-        pid, user, _ = struct.unpack(
-            "3i", self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        )
-        return pid, user
-
-    def trusted(self) -> bool:
-        """Whether the other end is a process of this user."""
-        return self.peer[1] == os.getuid()
-
 
 def readable(filenos: Sequence[int], *, within_s: float) -> list[int]:
     """Wait until something can be read from some, or has hung up, in the order given."""
@@ -133,7 +122,7 @@ def connect(address: str, *, within_s: float) -> Link | None:
     link = Link(raw)
     try:
         raw.connect(f"\0{address}")
-        if link.trusted():
+        if is_ours(link.socket):
             return link
     except OSError:
         pass  # refused: it has gone since it was found

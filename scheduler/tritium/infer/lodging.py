@@ -28,6 +28,7 @@ from tritium.spark.inventory import (
 )
 from tritium.train import cpus, sweep
 from tritium.train.contract import base_environment
+from tritium.train.peer import pid_of
 from tritium_discovery import Device, Hold
 from tritium_discovery.process import nearest_jvm
 from tritium_discovery.spark import command_line
@@ -153,9 +154,8 @@ class Lodging:
             if isinstance(answer, int):
                 fed[address] = answer
             elif answer == _SILENT:
-                now = time.monotonic()
-                self._silent[address] = now + _SILENT_S
-                self._deaf.setdefault(address, now)
+                self._silent[address] = time.monotonic() + _SILENT_S
+                self._deaf.setdefault(address, time.monotonic())
             if answer != _SILENT:
                 self._deaf.pop(address, None)
         return fed
@@ -281,7 +281,7 @@ def _attached(address: str, most: int, *, within_s: float) -> Owner | int | str:
         link.send(("attach", most))
         (word, facts), _ = link.receive()
     except TimeoutError:
-        _end_if_stopped(link.peer[0])
+        _end_if_stopped(pid_of(link.socket))
         word, facts = "silent", _SILENT
     except (OSError, EOFError):
         word, facts = "gone", _GONE

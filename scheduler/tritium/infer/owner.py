@@ -32,6 +32,7 @@ from tritium.infer.memory import Extent, Memory, view_of
 from tritium.infer.serving import Model
 from tritium.infer.words import Order, Said
 from tritium.train import sweep
+from tritium.train.peer import is_ours
 from tritium_discovery.drain import Drainable
 
 __all__ = ["main"]
@@ -225,7 +226,7 @@ class _Owner:
         link, order = Link(raw), self._order
         word, most = "", 0
         with contextlib.suppress(OSError, EOFError):
-            if link.trusted():
+            if is_ours(link.socket):
                 (word, most), _ = link.receive()
         if word != "attach" or self._leave_by is not None or len(self._guests) >= most:
             with contextlib.suppress(OSError):

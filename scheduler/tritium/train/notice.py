@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import socket
-import struct
 import threading
 import time
 from collections.abc import Iterator
+
+from tritium.train.peer import is_ours
 
 __all__ = ["posted", "read"]
 
@@ -53,9 +53,9 @@ def read(*, key: bytes) -> str:
     while time.monotonic() < give_up_at:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
             asking.settimeout(_LIMIT_S)
-            with contextlib.suppress(ConnectionError):  # nobody is there yet
+            with contextlib.suppress(ConnectionError, BlockingIOError):  # nobody is there yet, or too many
                 asking.connect(_name(key))
-                if _is_ours(asking) and (said := asking.recv(_MOST_BYTES)):
+                if is_ours(asking) and (said := asking.recv(_MOST_BYTES)):
                     return said.decode()
         time.sleep(_POLL_S)
     raise TimeoutError(f"the gang's first task did not say within {_LIMIT_S:g} s where to meet")
@@ -71,10 +71,3 @@ def _tell(board: socket.socket, text: str) -> None:
 
 def _name(key: bytes) -> str:
     return f"\0tritium-meeting-{hashlib.sha256(key).hexdigest()}"
-
-
-def _is_ours(end: socket.socket) -> bool:
-    _, user, _ = struct.unpack(
-        "3i", end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    )
-    return bool(user == os.getuid())
