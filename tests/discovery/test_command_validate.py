@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import psutil
 import pytest
 
 from rigs.commands import GOLDEN, compare, plain, run
 from rigs.jvm import COMMAND
-from rigs.processes import eventually
+from rigs.processes import assert_pid_gone
 
 pytestmark = pytest.mark.process
 
@@ -76,7 +75,7 @@ def test_validate_lets_the_script_say_why_and_leaves_nothing_of_it_running(tmp_p
     assert answer.exit_code == 24
     assert answer.stderr.startswith("no card here\n")
     left = int((tmp_path / "pid").read_text(encoding="ascii"))
-    eventually(lambda: not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE)
+    assert_pid_gone(left, within_s=10)
 
 
 def test_validate_refuses_a_path_with_options(tmp_path: Path) -> None:

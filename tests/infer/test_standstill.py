@@ -10,11 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from rigs.owners import Executor, by_value, numbers
-from rigs.processes import assert_gone, eventually
+from rigs.processes import assert_gone, assert_pid_gone, eventually
 from tritium.errors import CannotHold
 from tritium.infer import lodging, vigil
 from tritium.infer.failure import Failure
@@ -310,4 +309,4 @@ def test_what_was_started_by_a_model_that_hangs_goes_with_it(one_gpu: Executor, 
     with pytest.raises(Failure):
         one_gpu.predicted(load, numbers(1), limit_s=1)
 
-    eventually(lambda: not psutil.pid_exists(int((tmp_path / "child").read_text())), limit_s=10)
+    assert_pid_gone(int((tmp_path / "child").read_text()), within_s=10)

@@ -101,15 +101,12 @@ class Executor:
 
     def owners(self) -> list[psutil.Process]:
         """The owners that live now."""
-        owners = (
+        return [
             process
-            for process in psutil.process_iter(["cmdline"])
+            for process in psutil.process_iter(["cmdline", "environ"])
             if "tritium.infer.owner" in (process.info["cmdline"] or ())
-        )
-        return [process for process in owners if self._is_ours(process)]
-
-    def _is_ours(self, process: psutil.Process) -> bool:
-        return process.environ().get("TRITIUM_TEST_EXECUTOR") == self.place.executor
+            and (process.info["environ"] or {}).get("TRITIUM_TEST_EXECUTOR") == self.place.executor
+        ]
 
     def sockets(self) -> list[str]:
         """The names that owners can be found by."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import psutil
 
-__all__ = ["assert_gone", "eventually", "survivors"]
+__all__ = ["assert_gone", "assert_pid_gone", "eventually", "survivors"]
 
 _T = TypeVar("_T")
 
@@ -39,6 +40,12 @@ def assert_gone(processes: Iterable[psutil.Process], *, within_s: float) -> floa
     alive = survivors(processes, within_s=within_s)
     assert not alive, f"alive after {within_s} s: {[process.cmdline() for process in alive]}"
     return time.monotonic() - began
+
+
+def assert_pid_gone(pid: int, *, within_s: float) -> None:
+    """Wait for the process that a test knows by its number alone; it may have ended already."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        assert_gone([psutil.Process(pid)], within_s=within_s)
 
 
 def _lives(process: psutil.Process) -> bool:
