@@ -149,6 +149,53 @@ def test_only_the_folders_that_are_asked_for_are_read(spark: SparkSession, tmp_p
     assert_same(df.select("k"))
 
 
+OLD_DAYS = {
+    "date": pa.array([-200_000, -141_428, None, 0], pa.date32()),
+    "stamp": pa.array([-3_786_825_600_000_001, -(10**16), None, 0], pa.timestamp("us", "UTC")),
+    "dates": pa.array([[-200_000], [-141_428], None, [0]], pa.list_(pa.date32())),
+    "by_name": pa.array([[("a", -200_000)], None, [], [("b", 0)]], pa.map_(pa.string(), pa.date32())),
+}
+"""Days before 1582-10-15, where calendars differ, and times before 1900, where time zones' rules do."""
+
+
+@pytest.mark.parametrize("int96", [False, True], ids=["INT64", "INT96"])
+@pytest.mark.parametrize("name", OLD_DAYS)
+def test_dates_of_an_older_calendar_are_left_to_spark(
+    spark: SparkSession, tmp_path: Path, name: str, *, int96: bool
+) -> None:
+    """Spark goes by who wrote a file and, where it does not say, by the configuration."""
+    modes = [f"spark.sql.parquet.{kind}RebaseModeInRead" for kind in ("datetime", "int96")]
+    for version in ("2.4.8", "3.0.3", "3.5.1", "4.2.0", None):
+        table = pa.table({"x": OLD_DAYS[name]})
+        if version is not None:
+            table = table.replace_schema_metadata({"org.apache.spark.version": version})
+        (tmp_path / f"{version}").mkdir()
+        pq.write_table(table, tmp_path / f"{version}" / "0.parquet", use_deprecated_int96_timestamps=int96)
+        df = spark.read.parquet(str(tmp_path / f"{version}"))
+        for mode in ("CORRECTED", "LEGACY", "EXCEPTION"):
+            for key in modes:
+                spark.conf.set(key, mode)
+            try:
+                if version in ("2.4.8", "3.0.3") or (version is None and mode != "CORRECTED"):
+                    assert "the dates of x may be of an older calendar" in reading(df).sentence
+                else:
+                    assert_same(df)
+            finally:
+                for key in modes:
+                    spark.conf.unset(key)
+
+
+def test_files_without_columns_are_left_to_spark(spark: SparkSession, tmp_path: Path) -> None:
+    folder = tmp_path / "t" / "k=1"
+    folder.mkdir(parents=True)
+    pq.write_table(pa.table({"x": [1, 2]}).select([]), folder / "0.parquet")
+
+    how = reading(spark.read.schema("x long, k int").parquet(str(tmp_path / "t")).select("k"))
+
+    assert isinstance(how, BySpark)
+    assert how.why.endswith("0.parquet: it has no columns")
+
+
 def test_whatever_is_no_plain_scan_is_left_to_spark_with_the_reason(
     spark: SparkSession, tmp_path: Path
 ) -> None:

@@ -106,7 +106,7 @@ def test_values_that_spark_would_convert_are_left_to_it(stored: pa.DataType, wan
         (decide(scan(), {"/f": footer(codecs=frozenset({"LZO", "ZSTD"}))}), "/f is compressed by LZO"),
         (decide(scan(parts=0), {}), "there are no rows in its files"),
         (
-            decide(scan(replace(X, kind=pa.date32())), {"/f": footer(pa.date32(), legacy=True)}),
+            decide(scan(replace(X, kind=pa.date32())), {"/f": footer(pa.date32(), calendar="older")}),
             "/f: the dates of x may be of an older calendar",
         ),
         (
@@ -120,6 +120,14 @@ def test_values_that_spark_would_convert_are_left_to_it(stored: pa.DataType, wan
 )  # fmt: skip
 def test_the_reason_for_leaving_it_to_spark_is_said(found: BySpark, why: str) -> None:
     assert found.sentence == f"Spark reads the rows: {why}"
+
+
+@pytest.mark.parametrize("rebases", [True, False])
+def test_what_a_file_says_of_its_calendar_counts_more_than_the_configuration(*, rebases: bool) -> None:
+    days = scan(replace(X, kind=pa.date32()), rebases=rebases)
+
+    assert isinstance(decide(days, {"/f": footer(pa.date32(), calendar="today's")}), Splits)
+    assert isinstance(decide(days, {"/f": footer(pa.date32(), calendar="older")}), BySpark)
 
 
 def test_names_that_differ_by_case_are_two_where_spark_says_so() -> None:

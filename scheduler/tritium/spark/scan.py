@@ -1,4 +1,4 @@
-"""Edge to Spark's plan and to the feet of Parquet files: what a DataFrame reads, and how it is stored."""
+"""Edge to Spark's plan: what a DataFrame reads."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from tritium.spark.lists import leaf
-from tritium.spark.splits import BySpark, Column, Footer, Group, Part, Reading, Scan, Value, decide
+from tritium.spark.footers import footer
+from tritium.spark.splits import BySpark, Column, Footer, Part, Reading, Scan, Value, decide
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
-__all__ = ["footer", "reading"]
+__all__ = ["reading"]
 
 _EXEC = "org.apache.spark.sql.execution."
 _TRANSPARENT = (
@@ -235,53 +235,3 @@ def _footer_or_why(path: str) -> Footer:
         return footer(path)
     except (OSError, pa.ArrowException, NotImplementedError) as err:
         raise _Left(f"{path}: {str(err).partition(chr(10))[0]}") from err
-
-
-def footer(path: str) -> Footer:
-    """Read what a Parquet file says about itself.
-
-    Raises:
-        OSError, pyarrow.ArrowException: it cannot be read, or is no Parquet file.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path, coerce_int96_timestamp_unit="us") as file:
-        told, schema = file.metadata, file.schema_arrow
-        leaves = [told.schema.column(at) for at in range(told.num_columns)]
-        old = {leaf.path.partition(".")[0] for leaf in leaves if leaf.physical_type == "INT96"}
-        kinds = {
-            field.name: pa.timestamp("us", "UTC")
-            if field.name in old and pa.types.is_timestamp(field.type)
-            else field.type
-            for field in schema
-        }
-        chunks = [
-            told.row_group(group).column(at)
-            for group in range(told.num_row_groups)
-            for at in range(told.num_columns)
-        ]
-        return Footer(
-            kinds=kinds,
-            groups=tuple(_group(told.row_group(at)) for at in range(told.num_row_groups)),
-            codecs=frozenset(chunk.compression for chunk in chunks),
-            legacy=any(
-                f"org.apache.spark.{mark}".encode() in (told.metadata or {})
-                for mark in ("legacyDateTime", "legacyINT96")
-            ),
-            leaves={
-                field.name: tuple(leaf(told, group, field.name) for group in range(told.num_row_groups))
-                for field in schema
-                if str(field.type).startswith(("list", "large_list", "fixed_size_list"))
-            },
-        )
-
-
-def _group(told: Any) -> Group:
-    columns = [told.column(at) for at in range(told.num_columns)]
-    first = columns[0]
-    start = first.data_page_offset
-    if first.has_dictionary_page and first.dictionary_page_offset:
-        start = min(start, first.dictionary_page_offset)
-    stored = sum(column.total_compressed_size for column in columns)
-    return Group(rows=told.num_rows, middle=start + stored // 2, stored_bytes=told.total_byte_size)

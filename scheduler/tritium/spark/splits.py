@@ -11,16 +11,18 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from tritium.assign.reasons import counted
 from tritium.spark.lists import Decoded, Leaf, lying
+from tritium.spark.readable import dated, is_list, readable
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
     "BySpark",
+    "Calendar",
     "Column",
     "Footer",
     "Group",
@@ -36,6 +38,9 @@ __all__ = [
 
 Value: TypeAlias = str | int | float | bool | Decimal | None
 """A partition's value as Spark holds it: dates in days, timestamps in microseconds."""
+
+Calendar: TypeAlias = Literal["older", "today's", "unknown"]
+"""The one that Spark had before 3.0, or today's; ``unknown``: Spark's configuration says it."""
 
 _CODECS = frozenset({"UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "LZ4", "BROTLI"})
 
@@ -75,7 +80,8 @@ class Scan:
     case_sensitive: bool = False
     """Whether names that differ by case differ."""
     rebases: bool = False
-    """Whether Spark moves old dates between calendars (``datetimeRebaseModeInRead``)."""
+    """Whether Spark moves old dates of files that do not name its version, or raises for them
+    (``datetimeRebaseModeInRead``, ``int96RebaseModeInRead``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +103,8 @@ class Footer:
     """Type of each column as pyarrow reads it."""
     groups: tuple[Group, ...]
     codecs: frozenset[str] = frozenset()
-    legacy: bool = False
-    """Spark 2 wrote its dates, in a calendar of its own."""
+    calendar: Calendar = "unknown"
+    """In which its dates are."""
     leaves: Mapping[str, tuple[Leaf | None, ...]] = field(default_factory=dict)
     """What it says of each column of lists, by row group."""
 
@@ -201,7 +207,7 @@ def _lists(scan: Scan, footers: Mapping[str, Footer]) -> Mapping[str, tuple[str,
             )
         )
         for column in scan.columns
-        if column.partition is None and _is_list(column.kind)
+        if column.partition is None and is_list(column.kind)
     }
 
 
@@ -212,66 +218,12 @@ def _unlike(column: Column, footer: Footer, scan: Scan) -> str:
     if name not in footer.kinds or (len(alike) > 1 and not scan.case_sensitive):
         return f"there is no column {name}" if not alike else f"{name} is one of {', '.join(alike)}"
     stored = footer.kinds[name]
-    if not _readable(stored, column.kind):
+    if not readable(stored, column.kind):
         return f"{name} is stored as {stored}, and the table has {column.kind}"
-    if (footer.legacy or scan.rebases) and _dated(column.kind):
+    older = footer.calendar == "older" or (footer.calendar == "unknown" and scan.rebases)
+    if older and dated(column.kind):
         return f"the dates of {name} may be of an older calendar"
     return ""
-
-
-def _readable(stored: pa.DataType, wanted: pa.DataType) -> bool:
-    """Whether a cast gives exactly what Spark would read: the same values in another wrapping."""
-    import pyarrow.types as kinds
-
-    if stored == wanted:
-        return True
-    if kinds.is_dictionary(stored):
-        return _readable(stored.value_type, wanted)
-    if kinds.is_timestamp(wanted):
-        zoned = wanted.tz is not None
-        return kinds.is_timestamp(stored) and stored.unit in ("ms", "us") and (stored.tz is not None) == zoned
-    if _is_text(wanted):
-        return _is_text(stored)
-    if _is_bytes(wanted):
-        return _is_bytes(stored)
-    if _is_list(wanted):
-        return _is_list(stored) and _readable(stored.value_type, wanted.value_type)
-    if kinds.is_map(wanted):
-        pairs = ((stored.key_type, wanted.key_type), (stored.item_type, wanted.item_type)) if (
-            kinds.is_map(stored)) else ()  # fmt: skip
-        return bool(pairs) and all(_readable(*pair) for pair in pairs)
-    if kinds.is_struct(wanted) and kinds.is_struct(stored):
-        mine, theirs = list(wanted), list(stored)
-        return [field.name for field in mine] == [field.name for field in theirs] and all(
-            _readable(other.type, field.type) for field, other in zip(mine, theirs, strict=True)
-        )
-    return False
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    import pyarrow.types as kinds
-
-    return bool(kinds.is_string(kind) or kinds.is_large_string(kind))
-
-
-def _is_bytes(kind: pa.DataType) -> bool:
-    import pyarrow.types as kinds
-
-    return bool(kinds.is_binary(kind) or kinds.is_large_binary(kind))
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    import pyarrow.types as kinds
-
-    return bool(kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind))
-
-
-def _dated(kind: pa.DataType) -> bool:
-    import pyarrow.types as kinds
-
-    if kinds.is_nested(kind):
-        return any(_dated(kind.field(at).type) for at in range(kind.num_fields))
-    return bool(kinds.is_date(kind) or kinds.is_timestamp(kind))
 
 
 def _pieces(part: Part, footers: Mapping[str, Footer]) -> list[Piece]:
