@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyspark import cloudpickle
 from pyspark.sql import SparkSession
 
 import tritium
 from tritium import reading
-from tritium.errors import BadSpec
-from tritium.infer import read_reports
+from tritium.errors import BadSpec, SparkFailed
+from tritium.infer import failures, read_reports
 from tritium.spark.splits import BySpark, Splits
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(600)]
@@ -81,6 +83,23 @@ def test_a_column_that_is_not_kept_may_have_the_name_of_a_new_one(spark: SparkSe
     assert sorted(map(tuple, out.collect())) == [(0, 28.0), (1, 37.0), (2, 46.0)]
     with pytest.raises(BadSpec, match=r"predict: keep: there is no column 'y'; there are id, x, unused, k"):
         tritium.predict(df, model=total, keep=["y"])
+
+
+def doubled(_: Any) -> Any:
+    return lambda batch: batch["id"] * 2.0
+
+
+def test_a_file_that_was_replaced_after_the_call_is_one_clear_error(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    spark.range(0, 100, 1, 1).write.parquet(str(tmp_path / "t"))
+    answers = tritium.predict(spark.read.parquet(str(tmp_path / "t")), model=doubled)
+    (file,) = (tmp_path / "t").glob("*.parquet")
+
+    pq.write_table(pa.table({"id": range(1000)}), file, row_group_size=100)
+
+    with pytest.raises(SparkFailed, match=r"written anew .* run again$"), failures():
+        answers.collect()
 
 
 def shard_of(data: Any) -> Any:

@@ -13,7 +13,7 @@ import pytest
 
 from tritium.spark.lists import Decoded, Leaf, leaf, lying
 from tritium.spark.pages import Chunk
-from tritium.spark.splits import Column, Footer, Group, Part, Scan, Splits, dealt, decide
+from tritium.spark.splits import Column, Footer, Group, Mark, Part, Scan, Splits, dealt, decide
 
 FLOATS = pa.list_(pa.float32())
 TENSORS = Leaf(
@@ -91,6 +91,7 @@ def test_each_column_of_lists_is_told_with_each_reason_once() -> None:
     footer = Footer(
         kinds={column.name: column.kind for column in columns},
         groups=tuple(Group(rows=10, middle=at, stored_bytes=1) for at in range(3)),
+        mark=Mark(size_bytes=1, foot=1),
         leaves=leaves,
     )
     scan = Scan(columns=columns, tasks=((Part(path="/f", start=0, length=9),),))

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from spark.both_ways import pieces_of
 from spark.short_ways import short_ways
 from tritium.spark import splits_read
 from tritium.spark.pages import Chunk, Unlike, equal_lists
-from tritium.spark.splits import Column, Piece
+from tritium.spark.splits import Column
 
 KINDS = (pa.float32(), pa.float64(), pa.int32(), pa.int64(), pa.int8(), pa.int16())
 
@@ -37,13 +38,7 @@ def read(path: Path, kind: pa.DataType) -> pa.Table:
         Column(name="n", kind=pa.int64(), stored="n"),
         Column(name="y", kind=pa.list_(kind), stored="x"),
     )
-    with pq.ParquetFile(path) as file:
-        told = file.metadata
-    pieces = [
-        Piece(path=str(path), group=at, rows=told.row_group(at).num_rows, stored_bytes=1, values=())
-        for at in range(told.num_row_groups)
-    ]
-    return pa.Table.from_batches(splits_read.read_pieces(pieces, columns))
+    return pa.Table.from_batches(splits_read.read_pieces(pieces_of(path), columns))
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -11,9 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tritium.spark.splits import BySpark, Column, Footer, Group, Part, Scan, Splits, dealt, decide
+from tritium.spark.splits import BySpark, Column, Footer, Group, Mark, Part, Scan, Splits, dealt, decide
 
 X = Column(name="x", stored="x", kind=pa.list_(pa.float32()))
+
+
+MARK = Mark(size_bytes=1, foot=1)
 
 
 def scan(*columns: Column, parts: int = 1, **rest: Any) -> Scan:
@@ -23,7 +26,7 @@ def scan(*columns: Column, parts: int = 1, **rest: Any) -> Scan:
 
 def footer(kind: pa.DataType = X.kind, *, name: str = "x", **rest: Any) -> Footer:
     groups = tuple(Group(rows=10 + at, middle=50 + 100 * at, stored_bytes=1) for at in range(3))
-    return Footer(**{"kinds": {name: kind}, "groups": groups, **rest})
+    return Footer(**{"kinds": {name: kind}, "groups": groups, "mark": MARK, **rest})
 
 
 @given(

@@ -26,6 +26,7 @@ __all__ = [
     "Column",
     "Footer",
     "Group",
+    "Mark",
     "Part",
     "Piece",
     "Reading",
@@ -96,12 +97,22 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """What tells a file from one that took its place. No time of change: hosts may see different ones."""
+
+    size_bytes: int
+    foot: int
+    """CRC-32 of its foot, which has the place, size, rows and statistics of every row group."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Footer:
     """What a file says about itself."""
 
     kinds: Mapping[str, pa.DataType]
     """Type of each column as pyarrow reads it."""
     groups: tuple[Group, ...]
+    mark: Mark
     codecs: frozenset[str] = frozenset()
     calendar: Calendar = "unknown"
     """In which its dates are."""
@@ -114,6 +125,8 @@ class Piece:
     """A row group that a task reads."""
 
     path: str
+    mark: Mark
+    """Of the file as it was planned with."""
     group: int
     rows: int
     stored_bytes: int
@@ -231,6 +244,7 @@ def _pieces(part: Part, footers: Mapping[str, Footer]) -> list[Piece]:
     return [
         Piece(
             path=part.path,
+            mark=footers[part.path].mark,
             group=at,
             rows=group.rows,
             stored_bytes=group.stored_bytes,

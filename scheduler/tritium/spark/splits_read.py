@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tritium.errors import SparkFailed
+from tritium.spark.footers import mark
 from tritium.spark.lists import Decoded, leaf, lying
 from tritium.spark.pages import Unlike, equal_lists
 from tritium.spark.splits import BySpark, Column, Piece, Reading, Splits
@@ -72,7 +74,8 @@ def read_pieces(pieces: Iterable[Piece], columns: tuple[Column, ...]) -> Iterato
     A few threads decode ahead, as far as memory allows: pyarrow decodes a row group in one.
 
     Raises:
-        OSError, pyarrow.ArrowException: a file has gone, or is not what it was.
+        SparkFailed: a file has gone, or another has taken its place since it was planned with.
+        OSError, pyarrow.ArrowException: a file cannot be read.
     """
     waiting: deque[tuple[Future[list[pa.RecordBatch]], int]] = deque()
     todo = deque(pieces)
@@ -99,7 +102,7 @@ def _read(piece: Piece, columns: tuple[Column, ...]) -> list[pa.RecordBatch]:
 
     kinds = {column.stored: column.kind for column in columns if column.partition is None}
     with (
-        pa.memory_map(piece.path) as stored,
+        _as_planned(piece) as stored,
         pq.ParquetFile(stored, coerce_int96_timestamp_unit="us") as file,
     ):
         found = {name: _tensors(stored, file, piece, name, kind) for name, kind in kinds.items()}
@@ -113,6 +116,20 @@ def _read(piece: Piece, columns: tuple[Column, ...]) -> list[pa.RecordBatch]:
     table = pa.Table.from_arrays(arrays, names=[column.name for column in columns])
     batches: list[pa.RecordBatch] = table.to_batches()
     return batches
+
+
+def _as_planned(piece: Piece) -> pa.MemoryMappedFile:
+    import pyarrow as pa
+
+    again = "since its row groups were dealt to tasks: read the table again with spark.read, and run again"
+    try:
+        stored = pa.memory_map(piece.path)
+    except FileNotFoundError as err:
+        raise SparkFailed(f"{piece.path} was removed {again}") from err
+    if mark(stored) != piece.mark:
+        stored.close()
+        raise SparkFailed(f"{piece.path} was written anew {again}")
+    return stored
 
 
 def _tensors(

@@ -36,7 +36,8 @@ class SplitRows:
         """Read the rows, a few row groups at a time.
 
         Raises:
-            OSError, pyarrow.ArrowException: a file has gone, or is not what it was.
+            SparkFailed: a file has gone, or another has taken its place since it was planned with.
+            OSError, pyarrow.ArrowException: a file cannot be read.
         """
         return read_pieces(self.pieces, self.columns)
 
