@@ -17,6 +17,7 @@ from rigs.processes import assert_gone, assert_pid_gone, eventually
 from tritium.errors import CannotHold
 from tritium.infer import lodging, vigil
 from tritium.infer.failure import Failure
+from tritium.infer.link import connect
 from tritium.infer.prepare import Prepare
 from tritium.train import cpus, sweep
 from tritium_discovery import holds
@@ -91,6 +92,21 @@ def test_an_owner_that_was_stopped_before_a_task_came_is_ended_by_it(one_gpu: Ex
 
     assert one_gpu.predicted(load, numbers(3)) == [0, 1, 2]
     assert_gone([stopped], within_s=5)
+
+
+def test_who_calls_and_says_nothing_keeps_no_other_task_waiting(one_gpu: Executor) -> None:
+    assert one_gpu.predicted(lambda _: lambda rows: rows["x"], numbers(1)) == [0]
+    (address,) = one_gpu.sockets()
+    silent, other = (connect(address, within_s=5) for _ in range(2))
+    assert silent is not None
+    assert other is not None
+
+    other.send(("attach", 1))
+
+    (word, _), _ = other.receive()
+    assert word == "welcome"
+    silent.close()
+    other.close()
 
 
 def test_an_owner_that_only_is_slow_to_answer_is_not_ended(one_gpu: Executor) -> None:

@@ -1,7 +1,9 @@
-"""Edge in an owner: the tasks that feed it, and what they are owed."""
+"""Edge in an owner: the tasks that call and feed it, and what they are owed."""
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,8 +11,47 @@ from typing import Any
 from tritium.infer.forms import cut
 from tritium.infer.link import Link
 from tritium.infer.memory import Extent, Memory, read
+from tritium.train.peer import is_ours
 
-__all__ = ["Guest", "Work"]
+__all__ = ["Door", "Guest", "Work"]
+
+_SEND_LIMIT_S = 20
+"""How long a task may take to hear an answer before it is left."""
+
+
+class Door:
+    """Where tasks call; one that calls and says nothing keeps nobody waiting."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._callers: dict[int, Link] = {}
+
+    @property
+    def filenos(self) -> list[int]:
+        """What to listen at for those who call."""
+        return [*self._callers, self._listener.fileno()]
+
+    def opened(self, fileno: int) -> tuple[Link, int] | None:
+        """Hear of a caller; once it asks to be one of at most so many guests, it is to be answered."""
+        if fileno == self._listener.fileno():
+            raw, _ = self._listener.accept()
+            raw.settimeout(_SEND_LIMIT_S)
+            self._callers[raw.fileno()] = Link(raw)
+            return None
+        link = self._callers.pop(fileno)
+        with contextlib.suppress(OSError, EOFError):
+            if is_ours(link.socket):
+                (word, most), _ = link.receive()
+                if word == "attach":
+                    return link, most
+        link.close()
+        return None
+
+    def close(self) -> None:
+        """Be found no more; who has called and said nothing hears it hang up."""
+        self._listener.close()
+        while self._callers:
+            self._callers.popitem()[1].close()
 
 
 @dataclass(slots=True, eq=False)

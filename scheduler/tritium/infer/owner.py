@@ -26,19 +26,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from tritium.infer.failure import Broken, Failure
-from tritium.infer.guests import Guest, Work
+from tritium.infer.guests import Door, Guest, Work
 from tritium.infer.link import BACKLOG, Link, readable
 from tritium.infer.memory import Extent, Memory, view_of
 from tritium.infer.serving import Model
 from tritium.infer.words import Order, Said
 from tritium.train import sweep
-from tritium.train.peer import is_ours
 from tritium_discovery.drain import Drainable
 
 __all__ = ["main"]
 
-_SEND_LIMIT_S = 20
-"""How long a task may take to hear an answer before it is left."""
 _LOOK_S = 0.25
 """How often an owner looks whether its devices are asked for, and whether it is needed any more."""
 _DRAIN_S = 5.0
@@ -83,7 +80,7 @@ class _Owner:
     """The guests on one side and the model on the other."""
 
     def __init__(self, order: Order, listener: socket.socket, drainable: Drainable) -> None:
-        self._order, self._listener, self._drainable = order, listener, drainable
+        self._order, self._door, self._drainable = order, Door(listener), drainable
         self._guests: dict[int, Guest] = {}
         self._work: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._loaded: tuple[str, Any] | None = None
@@ -193,20 +190,20 @@ class _Owner:
             self._leave_if_asked()
             self._end_if_late()
             # Those who hang up first: they make room for who calls.
-            watched = [*lives, *self._guests, self._listener.fileno()]
+            watched = [*lives, *self._guests, *self._door.filenos]
             ready = readable(watched, within_s=_LOOK_S)
             if any(life in ready for life in lives):
                 self._end_at_once()
             for one in ready:
                 if one in self._guests:
                     self._hear(one)
-                elif one == self._listener.fileno():
-                    self._welcome()
+                elif one not in lives and (caller := self._door.opened(one)) is not None:
+                    self._welcome(*caller)
             needed = bool(self._guests) or self._loaded is None
             if needed:
                 idle_since = time.monotonic()
             self._drainable.weigh(self._order.priority if needed else None)
-        self._listener.close()
+        self._door.close()
         self._work.put(None)
         # The main thread may still be loading, or predicting for a task that has gone.
         limit_s = _DRAIN_S if self._leave_by is None else max(0.0, self._leave_by - time.time())
@@ -219,16 +216,10 @@ class _Owner:
         idle = self._loaded is not None and time.monotonic() - idle_since > self._order.keep_s
         return idle or self._leave_by is not None
 
-    def _welcome(self) -> None:
+    def _welcome(self, link: Link, most: int) -> None:
         """Let a caller feed this owner, if few enough do."""
-        raw, _ = self._listener.accept()
-        raw.settimeout(_SEND_LIMIT_S)
-        link, order = Link(raw), self._order
-        word, most = "", 0
-        with contextlib.suppress(OSError, EOFError):
-            if is_ours(link.socket):
-                (word, most), _ = link.receive()
-        if word != "attach" or self._leave_by is not None or len(self._guests) >= most:
+        order = self._order
+        if self._leave_by is not None or len(self._guests) >= most:
             with contextlib.suppress(OSError):
                 link.send(("full", len(self._guests)))
             link.close()
@@ -236,7 +227,7 @@ class _Owner:
         guest = Guest(link)
         guest.say(("welcome", (os.getpid(), order.devices, order.host, order.executor)))
         # Not before: the other thread says to all of these that the model is there.
-        self._guests[raw.fileno()] = guest
+        self._guests[link.socket.fileno()] = guest
         if self._loaded is not None:
             guest.say(self._loaded)
 

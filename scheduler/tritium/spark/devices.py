@@ -117,7 +117,7 @@ def take(view: TaskView, request: Request, policy: str, *, what: str, note: str 
         case Waiting() if not request.share_mib:
             return ", ".join(f"{wait.device} is held by {wait.holder}" for wait in decision.waits_for)
         case _:  # where nobody is known who has the memory, one may be just going: the driver frees it last
-            return _full(decision.reasons)
+            return _full(decision.reasons) or "; ".join(map(str, decision.reasons))
 
 
 def _take_share(snapshot: Snapshot, member: Member, mib: int, note: str, directory: Path) -> Hold:
