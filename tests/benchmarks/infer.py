@@ -47,7 +47,14 @@ class Direct:
 def main() -> str:
     """Measure, and return Markdown tables."""
     with one_slot() as (spark, folder):
-        return "\n\n".join("\n".join(part(spark, folder)) for part in (_tensors, _narrow))
+        tables = ["\n".join(part(spark, folder)) for part in (_tensors, _narrow)]
+    return "\n\n".join([*tables, _NOTE])
+
+
+_NOTE = """\
+In these tables and the next the tasks of `tritium.predict` read the file's splits themselves, where no line
+says otherwise. They do so in classic sessions and on `file:` only: through Spark Connect, and from s3a:// or
+hdfs://, Spark reads the rows, and the line "array columns from the JVM" is the one that holds."""
 
 
 def _tensors(spark: SparkSession, folder: Path) -> list[str]:

@@ -27,6 +27,11 @@ CAPABILITIES = (
     Capability(what="`tritium.predict`", classic="yes", connect="yes"),
     Capability(what="`tritium.stream`", classic="yes", connect="yes"),
     Capability(
+        what="who reads the rows of Parquet files",
+        classic="the tasks and ranks themselves on `file:`, Spark on s3a://, hdfs:// and others",
+        connect="Spark: Connect shows its clients no plan",
+    ),
+    Capability(
         what="who shares a loaded model, per device",
         classic="all queries of the application",
         connect="all sessions of one user with the same code; another user has their own",
