@@ -68,6 +68,44 @@ def test_a_damaged_object_is_not_whole_and_is_healed_by_putting_it_again(tmp_pat
     assert store.whole(name)
 
 
+def test_who_puts_what_somebody_else_is_just_publishing_has_put_it_too(tmp_path: Path) -> None:
+    tree = plant(tmp_path / "tree", {"model.pt": b"weights"})
+    other = Store(tmp_path / "store", disk=LocalDisk())
+
+    class Overtaken(LocalDisk):
+        def move(self, tree: Path, target: Path) -> None:
+            other.put(tmp_path / "tree")
+            super().move(tree, target)
+
+    name = Store(tmp_path / "store", disk=Overtaken()).put(tree)
+
+    assert other.whole(name)
+    assert not any((tmp_path / "store" / "incoming").iterdir())
+
+
+def test_what_somebody_else_published_is_never_removed_for_a_moment(tmp_path: Path) -> None:
+    """The second looked before the first published, and dies before it publishes itself."""
+    tree = plant(tmp_path / "tree", {"model.pt": b"weights"})
+    first = Store(tmp_path / "store", disk=LocalDisk())
+
+    class Overtaken(Store):
+        def whole(self, name: ObjectId) -> bool:
+            found = super().whole(name)
+            first.point("model", first.put(tree), expected=None)
+            return found
+
+    class Dying(LocalDisk):
+        def move(self, tree: Path, target: Path) -> None:
+            raise OSError(28, f"No space left on device for {tree}", str(target))
+
+    with pytest.raises(CannotPublish, match="No space left"):
+        Overtaken(tmp_path / "store", disk=Dying()).put(tree)
+
+    name = first.target("model")
+    assert name is not None
+    assert first.whole(name)
+
+
 def test_links_to_files_become_files(tmp_path: Path) -> None:
     store = Store(tmp_path / "store", disk=LocalDisk())
     tree = plant(tmp_path / "tree", {"model.pt": b"weights"})

@@ -6,6 +6,7 @@ twice without harm.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import secrets
 import shutil
@@ -20,6 +21,10 @@ __all__ = ["Damaged", "ObjectId", "Store", "hash_of"]
 
 ObjectId = NewType("ObjectId", str)
 """SHA-256 of an object's files and their names, in hexadecimal."""
+
+
+_THERE = frozenset({errno.EEXIST, errno.ENOTEMPTY})
+"""How a rename says that there is a folder of that name, with files."""
 
 
 class Damaged(CannotPublish):
@@ -62,14 +67,27 @@ class Store:
             shutil.copytree(tree, incoming)
             name = hash_of(incoming)
             if not self.whole(name):
-                # What is there under this name is not what was put: it must not stay.
-                shutil.rmtree(self.path(name), ignore_errors=True)
-                self._disk.move(incoming, self.path(name))
+                self._publish(incoming, name)
         except (OSError, shutil.Error) as err:
             raise CannotPublish(f"{tree} cannot be put into the store {self._root}: {err}") from err
         finally:
             shutil.rmtree(incoming, ignore_errors=True)
         return name
+
+    def _publish(self, incoming: Path, name: ObjectId) -> None:
+        """Give it its name; a whole object of that name, which somebody else published, stays where it is."""
+        try:
+            self._disk.move(incoming, self.path(name))
+        except OSError as err:
+            if err.errno not in _THERE:
+                raise
+            if self.whole(name):
+                return
+            # What is there is not what was put: it must not stay.
+            damaged = incoming.with_name(f"{incoming.name}.damaged")
+            self.path(name).rename(damaged)
+            self._disk.move(incoming, self.path(name))
+            shutil.rmtree(damaged, ignore_errors=True)
 
     def fetch(self, name: ObjectId, *, into: Path) -> Path:  # noqa: ARG002  a store elsewhere copies it there
         """Return a folder with the object's files, which must not be changed.
