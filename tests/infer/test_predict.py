@@ -104,18 +104,49 @@ def test_the_model_is_loaded_with_its_path_and_not_for_tasks_without_rows(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     def load(_: Any, path: Path) -> Any:
-        with (path / "loads").open("a") as file:
+        with path.with_name("loads").open("a") as file:
             file.write("x")
         return lambda batch: batch["id"]
 
     rows = spark.range(0, 3, 1, 6)
     assert [len(part) for part in rows.rdd.glom().collect()].count(0) == 3
+    (tmp_path / "model").mkdir()
 
-    tritium.predict(rows, model=load, model_path=tmp_path, batch_size=1, report=tmp_path / "report").collect()
+    tritium.predict(
+        rows, model=load, model_path=tmp_path / "model", batch_size=1, report=tmp_path / "report"
+    ).collect()
 
     reports = read_reports(tmp_path / "report")
     assert len(reports) == 3
     assert len((tmp_path / "loads").read_text()) == len({report.owner for report in reports})
+
+
+@pytest.mark.parametrize("told", ["path", "function"])
+def test_a_model_that_was_trained_anew_to_the_same_path_is_loaded_anew(
+    spark: SparkSession, tmp_path: Path, told: str
+) -> None:
+    """All devices are the old owners': they give way."""
+
+    def load(_: Any, path: Path) -> Any:
+        weight = int((path / "w").read_text())
+        return lambda batch: batch["id"] * weight
+
+    model, devices = tmp_path / "model", 4
+    model.mkdir()
+    answers = tritium.predict(
+        spark.range(1, 3, 1, 2),
+        model=load,
+        model_path=model if told == "path" else lambda _query, _batch: model,
+        gpu=devices,
+        wait_s=20.0,
+    )
+
+    got = []
+    for weight in (1, 2, 3):
+        (model / "w").write_text(str(weight))
+        got += [[row.prediction for row in answers.collect()] for _ in range(2)]
+
+    assert got == [[1, 2], [1, 2], [2, 4], [2, 4], [3, 6], [3, 6]]
 
 
 def test_one_model_serves_all_queries_of_a_session_and_all_tasks_of_an_executor(

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import re
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
-__all__ = ["digest", "shared_by"]
+__all__ = ["digest", "lying_at", "shared_by"]
 
 _CODE = frozenset({".py", ".zip", ".egg", ".whl"})
 _USER = re.compile(r"SparkConnect_OperationTag_User_(.*?)_Session_")
 _LENGTH = 16
+_MOST_FILES = 1000
+"""Of a model's folder, so that no task looks for long."""
 
 
 def digest(*parts: object) -> str:
@@ -26,6 +31,35 @@ def digest(*parts: object) -> str:
         found.update(len(data).to_bytes(8))
         found.update(data)
     return found.hexdigest()[:_LENGTH]
+
+
+def lying_at(path: Path) -> tuple[object, ...]:
+    """Say what lies at a path now: where a link leads, and names, sizes and times of change of its files.
+
+    Of many files the first count. Two tasks of a host see the same. Of what is absent or cannot be read the
+    load will complain.
+    """
+    return (os.path.realpath(path), *islice(_files(path), _MOST_FILES))
+
+
+def _files(path: Path) -> Iterator[tuple[str, int, int]]:
+    """List a file, or the files of a folder, always in the same order."""
+    if path.is_file():
+        yield _facts(path, path)
+    for folder, folders, names in os.walk(path):
+        # What Python makes of the code there is no change of the model.
+        folders[:] = sorted(name for name in folders if name != "__pycache__")
+        for name in sorted(names):
+            yield _facts(Path(folder, name), path)
+
+
+def _facts(file: Path, top: Path) -> tuple[str, int, int]:
+    name = str(file.relative_to(top))
+    try:
+        about = file.stat()
+    except OSError:
+        return name, 0, 0
+    return name, about.st_size, about.st_mtime_ns
 
 
 def shared_by(model: str, *, job_tags: str, files: Path) -> str:

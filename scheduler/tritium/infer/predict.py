@@ -107,11 +107,15 @@ def predict(
             it, and the tasks that feed this one wait for another (``wait_s``, in each of Spark's attempts); a
             model that no task feeds gives way to any.
         wait_s: how long a task waits for a device that somebody still holds.
-        keep_s: how long a model stays loaded when no task feeds it.
+        keep_s: how long a model stays loaded when no task feeds it, and answers later queries that ask for
+            the same ``model``. Files that it read are looked at again only at ``model_path``: one that was
+            trained anew elsewhere needs another argument, as ``functools.partial(load, version=2)``.
         model_timeout_s: how long loading the model, or one call of it, may take. What takes longer fails,
             with the line that it hangs in, and its process is ended.
         model_path: where the model's files are, for every executor; or a function that tells a task where
-            they are, by its query's id and its micro-batch's number. Each path is a model of its own.
+            they are, by its query's id and its micro-batch's number. Each path is a model of its own, and
+            is again when its files change (names, sizes or times of the first 1,000): ``model`` must write
+            nothing there.
         report: a folder that driver and executors share, for `read_reports` after a run; it keeps the last
             100: each use of the result is one, and each micro-batch.
 
@@ -153,8 +157,7 @@ def predict(
         raise BadSpec("predict", problems)
     if report is not None:
         report.mkdir(parents=True, exist_ok=True)
-    arguments = (model_path,) if isinstance(model_path, Path) else ()
-    load = packed((model, arguments), call="predict", argument="model")
+    load = packed((model, ()), call="predict", argument="model")
     typed = tuple((field.name, _arrow_type(df, field.dataType)) for field in new.fields)
     request = None
     if gpu:
@@ -192,7 +195,7 @@ def predict(
         report=None
         if report is None
         else Reporting(folder=report, call=secrets.token_hex(4), reading=how.sentence),
-        path=None if isinstance(model_path, Path) else model_path,
+        path=model_path,
     )
     schema = StructType([*(df.schema[name] for name in kept), *new.fields])
     profile = feeder_profile(df.sparkSession) if gpu else None

@@ -18,7 +18,7 @@ from tritium.infer.extend import Extend
 from tritium.infer.failure import Failure
 from tritium.infer.feeder import Feeder
 from tritium.infer.forms import Form
-from tritium.infer.identity import digest, shared_by
+from tritium.infer.identity import digest, lying_at, shared_by
 from tritium.infer.lodging import Lodging, Place
 from tritium.infer.micro_batch import micro_batch
 from tritium.infer.prepare import Prepare
@@ -70,9 +70,8 @@ class InferenceTask:
     report: Reporting | None
     nulls: bool = False
     """Whether nulls become NaN and ``None`` in arrays, and are not rows that fail."""
-    path: Callable[[str, int], Path] | None = None
-    """Where the model's files are for a query's micro-batch, if they may change: one more argument of the
-    load."""
+    path: Path | Callable[[str, int], Path] | None = None
+    """Where the model's files are, maybe by a query's micro-batch: one more argument of the load."""
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Be one task; without rows it asks for no device."""
@@ -156,11 +155,17 @@ class InferenceTask:
         )
 
     def _of_batch(self, context: Any) -> tuple[bytes, str]:
-        """The load of this micro-batch and the model's name: one model per version, each with its owners."""
+        """The load of this micro-batch and the model's name: one model per version, each with its owners.
+
+        Other files at the same path are another version.
+        """
         if self.path is None:
             return self.load, self.model
-        path = self.path(*(micro_batch(context) or ("", 0)))
-        return pickle.dumps((_Versioned(load=self.load, path=path), ())), digest(self.model, path)
+        path = self.path
+        if not isinstance(path, Path):
+            path = path(*(micro_batch(context) or ("", 0)))
+        load = pickle.dumps((_Versioned(load=self.load, path=path), ()))
+        return load, digest(self.model, path, lying_at(path))
 
     def _failed(self, err: Failure, number: int, feeder: Feeder) -> ModelFailed:
         """Say it to the driver; the note is all that survives the way there besides the sentence."""

@@ -65,7 +65,9 @@ def predict_udf(
         gpu: devices of one copy of the model; 0 runs it on the CPU.
         ahead: batches per task that may be on their way to the model and back.
         wait_s: how long a task waits for a device that somebody still holds.
-        keep_s: how long a model stays loaded when no task feeds it.
+        keep_s: how long a model stays loaded when no task feeds it, and answers later queries. The files that
+            it read are not looked at again, where ``predict_batch_udf`` loads per call: a model that was
+            trained anew needs another argument, as ``functools.partial(make_predict_fn, version=2)``.
         model_timeout_s: how long loading the model, or one call of it, may take.
 
     Raises:
