@@ -174,8 +174,8 @@ def predict(
     rows = df if keep is None else df.select([_quoted(name) for name in needed])
     how = reading(rows) if splits else BySpark(why="splits=False")
     task = InferenceTask(
-        load=load,
-        model=digest(load, added.simpleString(), on_error, batches, request, keep_s, model_timeout_s),
+        load=load.data,
+        model=digest(load.name, added.simpleString(), on_error, batches, request, keep_s, model_timeout_s),
         preprocess=preprocess,
         input=names,
         kept=kept,

@@ -104,7 +104,7 @@ def predict_udf(
     load = packed((model, ()), call="predict_udf", argument="make_predict_fn")
     request = Request(members=1, devices_each=gpu, kind="replicas") if gpu else None
     task = _Expression(
-        load=load, model=digest(load, request, keep_s, model_timeout_s), output=output,
+        load=load.data, model=digest(load.name, request, keep_s, model_timeout_s), output=output,
         is_struct=fields is not None, batch_size=batch_size, ahead=ahead, request=request, wait_s=wait_s,
         keep_s=keep_s, limit_s=model_timeout_s,
     )  # fmt: skip
