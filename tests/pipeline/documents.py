@@ -35,7 +35,7 @@ def full() -> dict[str, Any]:
                 "run": "digits:fit",
                 "framework": "torch",
                 "ranks": 2,
-                "gpu": {"perRank": 1, "minMemory": "8GiB"},
+                "gpu": {"perRank": 1, "minMemory": "8GiB", "priority": 3},
                 "retries": 2,
                 "params": {"epochs": 3},
             },
@@ -50,7 +50,7 @@ def full() -> dict[str, Any]:
             "infer": {
                 "source": {"format": "parquet", "path": "data/rest"},
                 "run": "digits:load",
-                "gpu": {"minMemory": "512MiB"},
+                "gpu": {"minMemory": "512MiB", "share": "4GiB", "priority": 2},
                 "batch": 64,
                 "output": "prediction double",
                 "sink": {"format": "parquet", "path": "out/predictions"},

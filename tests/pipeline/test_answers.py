@@ -107,7 +107,7 @@ def test_the_stages_of_a_pipeline_are_explained_on_this_machine(capsys: Capture,
         "train: 2 members with 1 device each (8192 MiB)",
         "fits: 2 members",
         "",
-        "infer: 2 members with 1 device each (512 MiB)",
+        "infer: 2 members with a share of 4096 MiB each (512 MiB)",
         "fits: 2 members",
     ]
 

@@ -13,6 +13,7 @@ from pipeline.documents import changed, full
 from tritium.errors import BadSpec
 from tritium.pipeline.parse import parse
 from tritium.pipeline.spec import Gpu, Infer, Pipeline, Script, Sink, Source, Target, Train, Verify
+from tritium.train.gang import Gang
 
 FOLDER = Path("/project")
 
@@ -33,7 +34,7 @@ def test_every_key_of_the_format_arrives() -> None:
             run=Target(module="digits", function="fit"),
             framework="torch",
             ranks=2,
-            gpu=Gpu(per_rank=1, min_memory_mib=8192),
+            gpu=Gpu(per_rank=1, min_memory_mib=8192, priority=3),
             retries=2,
             params={"epochs": 3},
         ),
@@ -47,7 +48,7 @@ def test_every_key_of_the_format_arrives() -> None:
             source=Source(format="parquet", path=FOLDER / "data/rest"),
             run=Target(module="digits", function="load"),
             sink=Sink(format="parquet", path=FOLDER / "out/predictions"),
-            gpu=Gpu(per_rank=1, min_memory_mib=512),
+            gpu=Gpu(per_rank=1, min_memory_mib=512, share_mib=4096, priority=2),
             batch=64,
             output="prediction double",
         ),
@@ -135,6 +136,19 @@ def test_what_is_optional_may_be_left_out() -> None:
             "spec.train.gpu.minMemory: expected a size of whole MiB such as 8GiB or 512MiB, got 8",
         ),
         (
+            {"spec.train.gpu": {"share": "4GiB"}},
+            "spec.train.gpu.share: is for infer; a gang has whole devices",
+        ),
+        (
+            {"spec.infer.gpu": {"share": "0MiB"}},
+            "spec.infer.gpu.share: expected a size of whole MiB such as 8GiB or 512MiB, got '0MiB'",
+        ),
+        (
+            {"spec.infer.gpu": {"priority": "high"}},
+            "spec.infer.gpu.priority: expected an integer, got 'high'",
+        ),
+        ({"spec.infer.gpu": {"priority": True}}, "spec.infer.gpu.priority: expected an integer, got True"),
+        (
             {"spec.train.source.format": "delta"},
             "spec.train.source.format: delta is not there yet; supported here: parquet, csv",
         ),
@@ -176,6 +190,18 @@ def test_what_is_optional_may_be_left_out() -> None:
 )
 def test_a_mistake_is_named_with_its_path(changes: dict[str, Any], sentence: str) -> None:
     assert problems(changed(changes)) == (sentence,)
+
+
+def test_a_gang_is_more_important_than_a_model_unless_they_say_another_priority() -> None:
+    silent = parse(changed({"spec.train.gpu.priority": ..., "spec.infer.gpu": ...}), folder=FOLDER, where="")
+    modest = parse(
+        changed({"spec.train.gpu.priority": 0, "spec.infer.gpu.priority": -1}), folder=FOLDER, where=""
+    )
+
+    assert silent.infer is not None
+    assert modest.infer is not None
+    assert (silent.train.gpu.priority, silent.infer.gpu) == (Gang(ranks=1).priority, Gpu(priority=0))
+    assert (modest.train.gpu.priority, modest.infer.gpu.priority) == (0, -1)
 
 
 def test_a_verify_without_a_bar_is_a_mistake() -> None:

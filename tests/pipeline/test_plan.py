@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from machines import written
-from pipeline.documents import full
+from pipeline.documents import changed
 from tritium.assign import Assigned
 from tritium.errors import Occupied, Unplaceable
 from tritium.pipeline.look import look
@@ -18,7 +18,7 @@ from tritium.pipeline.plan_view import as_data, as_text
 from tritium.pipeline.spec import Gpu, Pipeline
 from tritium_discovery import NoDriver, NoLibrary, Settings, holds, state_directory
 
-BASE = parse(full(), folder=Path("/project"), where="")
+BASE = parse(changed({"spec.infer.gpu": ...}), folder=Path("/project"), where="")
 
 
 @pytest.fixture
@@ -35,6 +35,13 @@ def gang(ranks: int, *, gpus: int = 1, memory_mib: int = 0) -> Pipeline:
     return replace(BASE, train=replace(BASE.train, ranks=ranks, gpu=gpu))
 
 
+def sharing(share_mib: int, *, ranks: int = 1, memory_mib: int = 0) -> Pipeline:
+    """A pipeline whose model shares its devices with others."""
+    assert BASE.infer is not None
+    gpu = Gpu(share_mib=share_mib, min_memory_mib=memory_mib)
+    return replace(gang(ranks), infer=replace(BASE.infer, gpu=gpu))
+
+
 def devices_of(planned: Plan, stage: int) -> list[str]:
     decision = planned.stages[stage].decision
     assert isinstance(decision, Assigned)
@@ -47,6 +54,40 @@ def test_each_stage_may_use_every_device_for_the_one_before_has_given_its_own_ba
     assert len(set(devices_of(planned, 0))) == 8
     assert len(set(devices_of(planned, 1))) == 8
     assert planned.cores == 4
+
+
+@pytest.mark.parametrize(
+    ("machine", "ranks", "replicas"),
+    [("dgx-a100", 8, 8), ("dgx-a100", 1, 4), ("two-t4", 1, 2), ("one-gpu", 1, 1)],
+)
+def test_a_model_that_shares_is_placed_once_on_a_device_however_many_shares_would_fit(
+    state: Path, machine: str, ranks: int, replicas: int
+) -> None:
+    planned = plan(sharing(1_000, ranks=ranks, memory_mib=4_000), survey(machine, state))
+
+    placed = devices_of(planned, 1)
+    assert len(placed) == len(set(placed)) == replicas
+    assert planned.stages[1].request.members == replicas
+    assert " of the model with a share of 1000 MiB each of at least 4000 MiB" in as_text(planned)
+
+
+def test_a_share_that_no_device_can_hold_is_refused_with_the_numbers(state: Path) -> None:
+    fits, never = (plan(sharing(mib), survey("one-gpu", state)) for mib in (16_376, 16_377))
+
+    require(fits)
+    with pytest.raises(Unplaceable, match=r"16376 MiB, 16377 needed") as refused:
+        require(never)
+    assert str(refused.value).startswith(
+        "pipeline digits: spec.infer: 1 replica of the model with a share of 16377 MiB each cannot be had"
+    )
+
+
+def test_what_somebody_unknown_uses_is_no_room_for_a_share(state: Path, tmp_path: Path) -> None:
+    machine = written(tmp_path, cards=1, card={"memory_mib": 16_384, "used_mib": 14_000})
+
+    require(plan(sharing(2_384), survey(machine, state)))
+    with pytest.raises(Unplaceable, match=r"2384 MiB left, 2385 needed"):
+        require(plan(sharing(2_385), survey(machine, state)))
 
 
 def test_two_workers_share_the_devices_unless_a_rank_needs_more_than_one_of_them_has(state: Path) -> None:

@@ -126,13 +126,27 @@ def test_a_change_of_the_last_source_runs_only_the_last_stage(pipeline: Pipeline
     assert engine.ran == ["infer"]
 
 
-def test_a_change_of_the_number_of_retries_runs_nothing(pipeline: Pipeline) -> None:
+def test_a_change_of_retries_or_priorities_runs_nothing(pipeline: Pipeline) -> None:
+    assert pipeline.infer is not None
     run(pipeline, edges=edges(FakeEngine()))
     engine = FakeEngine()
 
-    run(replace(pipeline, train=replace(pipeline.train, retries=9)), edges=edges(engine))
+    train = replace(pipeline.train, retries=9, gpu=replace(pipeline.train.gpu, priority=9))
+    infer = replace(pipeline.infer, gpu=replace(pipeline.infer.gpu, priority=9))
+    run(replace(pipeline, train=train, infer=infer), edges=edges(engine))
 
     assert engine.ran == []
+
+
+def test_a_change_of_the_share_runs_the_stage_that_has_it(pipeline: Pipeline) -> None:
+    assert pipeline.infer is not None
+    run(pipeline, edges=edges(FakeEngine()))
+    engine = FakeEngine()
+
+    infer = replace(pipeline.infer, gpu=replace(pipeline.infer.gpu, share_mib=1_000))
+    run(replace(pipeline, infer=infer), edges=edges(engine))
+
+    assert engine.ran == ["infer"]
 
 
 def test_another_model_is_verified_and_used_anew(pipeline: Pipeline, tmp_path: Path) -> None:

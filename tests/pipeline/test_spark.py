@@ -7,8 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ import yaml
 
 from rigs.processes import assert_gone, eventually
 from rigs.require import absent
+from tritium_discovery import Settings, Uuid, discover, holds, state_directory
+from tritium_discovery.drain import Drainable
 
 pytestmark = pytest.mark.spark
 
@@ -130,7 +134,7 @@ def killed_at(marker: str, *arguments: str | Path, env: Mapping[str, str]) -> li
     return said
 
 
-def predictions(folder: Path) -> list[float]:
+def predictions(folder: Path) -> list[Any]:
     return sorted(pq.read_table(folder / "predictions")["prediction"].to_pylist())
 
 
@@ -183,6 +187,55 @@ def test_a_rank_that_fails_is_a_sentence_and_only_one_that_was_killed_is_tried_a
     assert done.stdout == ""
     assert (f"train: {sentence}; retry 1 of 1" in done.stderr) == retried
     assert done.stderr.splitlines()[-1] == f"tritium: {sentence}"
+
+
+TELLING = """
+import os
+import numpy as np
+from tritium_discovery import Settings, holds, state_directory
+
+def load(device, model):
+    def predict(batch):
+        everybody = holds.held(state_directory(Settings.from_env(os.environ)))
+        (mine,) = (one for having in everybody.values() for one in having if one.pid == os.getpid())
+        told = f"{mine.mib} MiB, priority {mine.priority}, told {os.environ['TRITIUM_SHARE_MIB']}"
+        return np.full(len(batch["x"]), told, dtype=object)
+    return predict
+"""
+
+
+def gives_way(uuid: Uuid, *, priority: int, directory: Path, over: threading.Event) -> bool:
+    """Hold a device as the busy owner of a model does, until a more important one asks for it."""
+    with holds.take([uuid], what="owner of a model", directory=directory) as hold:
+        drainable = Drainable(hold.filenos, what="owner of a model", drain_s=5.0, priority=priority)
+        while (asked := drainable.asked()) is None and not over.wait(0.1):
+            pass
+    return asked is not None
+
+
+def test_stages_ask_with_the_priority_and_the_share_that_the_file_gives_them(tmp_path: Path) -> None:
+    file = make(tmp_path / "small", ranks=1, gpu={"priority": 2})
+    (tmp_path / "small/telling.py").write_text(TELLING)
+    spec = yaml.safe_load(file.read_text())["spec"]
+    spec["infer"] |= {"run": "telling:load", "output": "prediction string"}
+    spec["infer"]["gpu"] = {"share": "4GiB", "priority": 3}
+    save(file, spec)
+    env = environment(tmp_path, TRITIUM_MACHINE="one-gpu")
+    settings, over = Settings.from_env(env), threading.Event()
+    (device,) = discover(settings).devices
+
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(
+            gives_way, device.uuid, priority=1, directory=state_directory(settings), over=over
+        )
+        try:
+            done = tritium("run", file, "--master", "local[2]", env=env)
+        finally:
+            over.set()
+
+    assert done.returncode == 0, done.stderr
+    assert other.result()
+    assert set(predictions(tmp_path / "small")) == {"4096 MiB, priority 3, told 4096"}
 
 
 SCRIPT = """

@@ -8,7 +8,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeAlias
 
-__all__ = ["KINDS", "Kinds", "mistyped", "nearest", "number", "or_none"]
+__all__ = ["KINDS", "Kinds", "below", "mistyped", "nearest", "number", "or_none"]
 
 Kinds: TypeAlias = Mapping[str, tuple[str, Callable[[Any], bool]]]
 """What an argument of this name should be, in words, and what tells whether it is."""
@@ -48,7 +48,7 @@ KINDS: Kinds = {
         "a list of integers",
         lambda value: isinstance(value, Sequence) and all(_whole(one) for one in value),
     ),
-    **dict.fromkeys(("batch_size", "ahead", "gpu", "min_memory_mib"), ("an integer", _whole)),
+    **dict.fromkeys(("batch_size", "ahead", "gpu", "min_memory_mib", "priority"), ("an integer", _whole)),
     "share_mib": ("an integer", or_none(_whole)),
     **dict.fromkeys(("wait_s", "keep_s", "model_timeout_s"), ("a number of seconds", number)),
     "preprocess": ("a function", or_none(callable)),
@@ -70,6 +70,19 @@ def mistyped(kinds: Kinds, /, **given: object) -> list[str]:
         f"{name}: expected {kinds[name][0]}, got {_shown(value)}"
         for name, value in given.items()
         if not kinds[name][1](value)
+    ]
+
+
+def below(at_least: Mapping[str, tuple[int, int]]) -> list[str]:
+    """Name the arguments whose number is below the least that makes sense.
+
+    >>> below({"batch_size": (0, 1), "gpu": (0, 0)})
+    ['batch_size: expected an integer >= 1, got 0']
+    """
+    return [
+        f"{name}: expected an integer >= {least}, got {value!r}"
+        for name, (value, least) in at_least.items()
+        if value < least
     ]
 
 

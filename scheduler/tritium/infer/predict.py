@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tritium.assign import POLICIES
-from tritium.assign.types import Request
 from tritium.errors import BadSpec
 from tritium.infer.buckets import Padding
 from tritium.infer.extend import ERROR
 from tritium.infer.forms import FORMS, Form
 from tritium.infer.identity import digest
-from tritium.infer.kinds import KINDS, mistyped
+from tritium.infer.kinds import KINDS, below, mistyped
 from tritium.infer.packing import packed
+from tritium.infer.replica import replica, unfit
 from tritium.infer.report import Reporting
 from tritium.infer.task import InferenceTask
 from tritium.spark.profile import feeder_profile
@@ -129,8 +129,8 @@ def predict(
         KINDS,
         df=df, model=model, input=input, output=output, keep=keep, pad=pad, buckets=buckets, ahead=ahead,
         batch_size=batch_size, gpu=gpu, share_mib=share_mib, preprocess=preprocess, wait_s=wait_s,
-        min_memory_mib=min_memory_mib, keep_s=keep_s, model_timeout_s=model_timeout_s, model_path=model_path,
-        report=report,
+        min_memory_mib=min_memory_mib, priority=priority, keep_s=keep_s, model_timeout_s=model_timeout_s,
+        model_path=model_path, report=report,
     ):  # fmt: skip
         raise BadSpec("predict", wrong)
     errors = StructField(error, StructType.fromDDL(ERROR))
@@ -144,11 +144,8 @@ def predict(
     quarantine = on_error == "quarantine"
     new = StructType([*added.fields, *([errors] if quarantine or failed else [])])
     problems += _problems(df, {"input": names, "keep": kept}, new)
-    problems += _below({"batch_size": (batch_size, 1), "ahead": (ahead, 1), "gpu": (gpu, 0)})
-    if share_mib is not None:
-        problems += _below({"share_mib": (share_mib, 1)})
-        if gpu != 1:
-            problems.append(f"share_mib: a share is of one device, and gpu is {gpu}")
+    problems += below({"batch_size": (batch_size, 1), "ahead": (ahead, 1)})
+    problems += unfit(gpu=gpu, share_mib=share_mib)
     if not model_timeout_s > 0:
         problems.append(f"model_timeout_s: expected a number of seconds above 0, got {model_timeout_s!r}")
     problems += _choices(on_error, batches, policy)
@@ -159,17 +156,9 @@ def predict(
         report.mkdir(parents=True, exist_ok=True)
     load = packed((model, ()), call="predict", argument="model")
     typed = tuple((field.name, _arrow_type(df, field.dataType)) for field in new.fields)
-    request = None
-    if gpu:
-        request = Request(
-            members=1,
-            devices_each=gpu,
-            kind="replicas",
-            share_mib=share_mib or 0,
-            min_memory_mib=min_memory_mib,
-            product=product,
-            priority=priority,
-        )
+    request = replica(
+        gpu=gpu, share_mib=share_mib, priority=priority, min_memory_mib=min_memory_mib, product=product
+    )
     needed = dict.fromkeys((*kept, *names, *([error] if failed else [])))
     rows = df if keep is None else df.select([_quoted(name) for name in needed])
     how = reading(rows) if splits else BySpark(why="splits=False")
@@ -242,14 +231,6 @@ def _problems(df: DataFrame, named: Mapping[str, Sequence[str]], added: StructTy
         if count > 1
     ]
     return problems
-
-
-def _below(at_least: Mapping[str, tuple[int, int]]) -> list[str]:
-    return [
-        f"{name}: expected an integer >= {least}, got {value!r}"
-        for name, (value, least) in at_least.items()
-        if value < least
-    ]
 
 
 def _choices(on_error: str, batches: str, policy: str) -> list[str]:

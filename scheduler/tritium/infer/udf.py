@@ -21,8 +21,9 @@ import numpy as np
 from tritium.assign.types import Request
 from tritium.errors import BadSpec
 from tritium.infer.identity import digest
-from tritium.infer.kinds import KINDS, mistyped
+from tritium.infer.kinds import KINDS, below, mistyped
 from tritium.infer.packing import packed
+from tritium.infer.replica import replica, unfit
 from tritium.infer.task import InferenceTask
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ def predict_udf(
     batch_size: int,
     input_tensor_shapes: Sequence[Sequence[int] | None] | Mapping[int, Sequence[int]] | None = None,
     gpu: int = 1,
+    share_mib: int | None = None,
     ahead: int = 3,
+    priority: int = 0,
     wait_s: float = 60.0,
     keep_s: float = 300.0,
     model_timeout_s: float = 3600.0,
@@ -63,7 +66,9 @@ def predict_udf(
         batch_size: rows per call, across the batches that Spark delivers.
         input_tensor_shapes: shapes of the columns that are lists, by position; ``None`` for numbers.
         gpu: devices of one copy of the model; 0 runs it on the CPU.
+        share_mib: MiB of a device's memory that one copy of the model needs, as `tritium.predict` has it.
         ahead: batches per task that may be on their way to the model and back.
+        priority: who gets the device when others need it, as `tritium.predict` has it.
         wait_s: how long a task waits for a device that somebody still holds.
         keep_s: how long a model stays loaded when no task feeds it, and answers later queries. The files that
             it read are not looked at again, where ``predict_batch_udf`` loads per call: a model that was
@@ -85,13 +90,16 @@ def predict_udf(
         make_predict_fn=make_predict_fn,
         batch_size=batch_size,
         gpu=gpu,
+        share_mib=share_mib,
         ahead=ahead,
+        priority=priority,
         wait_s=wait_s,
         keep_s=keep_s,
         model_timeout_s=model_timeout_s,
     ):
         raise BadSpec("predict_udf", wrong)
-    declared = _declared(return_type, batch_size=batch_size, ahead=ahead, gpu=gpu)
+    problems = below({"batch_size": (batch_size, 1), "ahead": (ahead, 1)})
+    declared = _declared(return_type, [*problems, *unfit(gpu=gpu, share_mib=share_mib)])
     fields = declared.fields if isinstance(declared, StructType) else None
     output = (
         ((_ONLY, to_arrow_type(declared)),)
@@ -102,7 +110,7 @@ def predict_udf(
     by_position = dict(shapes if isinstance(shapes, Mapping) else enumerate(shapes or ()))
     model = _Positional(make_predict_fn, by_position, tuple(name for name, _ in output))
     load = packed((model, ()), call="predict_udf", argument="make_predict_fn")
-    request = Request(members=1, devices_each=gpu, kind="replicas") if gpu else None
+    request = replica(gpu=gpu, share_mib=share_mib, priority=priority)
     task = _Expression(
         load=load.data, model=digest(load.name, request, keep_s, model_timeout_s), output=output,
         is_struct=fields is not None, batch_size=batch_size, ahead=ahead, request=request, wait_s=wait_s,
@@ -116,16 +124,11 @@ def predict_udf(
     return expression
 
 
-def _declared(return_type: DataType | str, **numbers: int) -> DataType:
+def _declared(return_type: DataType | str, problems: list[str]) -> DataType:
+    """Return the type of the column, unless it, or something before it, is wrong."""
     from pyspark.errors import PySparkException
     from pyspark.sql.types import DataType
 
-    least = {"gpu": 0}
-    problems = [
-        f"{name}: expected an integer >= {least.get(name, 1)}, got {value!r}"
-        for name, value in numbers.items()
-        if value < least.get(name, 1)
-    ]
     if not isinstance(return_type, DataType):
         try:
             return_type = DataType.fromDDL(return_type)

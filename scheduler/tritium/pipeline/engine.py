@@ -62,6 +62,7 @@ class SparkEngine:
             ranks=stage.ranks,
             gpus_per_rank=stage.gpu.per_rank,
             min_memory_mib=stage.gpu.min_memory_mib,
+            priority=stage.gpu.priority,
             framework=stage.framework,
             retries=stage.retries,
         )
@@ -124,7 +125,9 @@ class SparkEngine:
             model=Load(folder=code, target=stage.run),
             output=stage.output,
             batch_size=stage.batch,
+            share_mib=stage.gpu.share_mib,
             min_memory_mib=stage.gpu.min_memory_mib,
+            priority=stage.gpu.priority,
             model_path=model,
             report=report,
         )

@@ -67,16 +67,16 @@ class Fields:
             self.expected(key, _one_of(known), value)
         return value
 
-    def whole(self, key: str, *, least: int, default: int | None = None) -> int:
+    def whole(self, key: str, *, least: int | None = None, default: int | None = None) -> int:
         """Return a whole number."""
-        what = f"an integer >= {least}"
+        what = "an integer" if least is None else f"an integer >= {least}"
         value = self._get(key, what, default)
-        if isinstance(value, int) and not isinstance(value, bool) and value >= least:
+        if isinstance(value, int) and not isinstance(value, bool) and (least is None or value >= least):
             return value
         self.expected(key, what, value)
-        return least
+        return least or 0
 
-    def size_mib(self, key: str, *, default: int) -> int:
+    def size_mib(self, key: str, *, least: int = 0, default: int) -> int:
         """Return a size of memory in MiB; it is written with its unit."""
         if key not in self._value:
             self._asked.append(key)
@@ -84,7 +84,7 @@ class Fields:
         value = self._get(key, "", None)
         found = _SIZE.fullmatch(value) if isinstance(value, str) else None
         mib = float(found["number"]) * _MIB[found["unit"]] if found else 0.5
-        if not mib.is_integer():
+        if not mib.is_integer() or mib < least:
             self.expected(key, "a size of whole MiB such as 8GiB or 512MiB", value)
             return default
         return int(mib)

@@ -70,7 +70,7 @@ def _train(stage: Fields | None, folder: Path) -> Train | None:
         run=_program(stage),
         framework=stage.choice("framework", tuple(FRAMEWORKS), default="torch"),
         ranks=stage.whole("ranks", least=1, default=1),
-        gpu=_gpu(stage, counts=True),
+        gpu=_gpu(stage, gang=True),
         retries=stage.whole("retries", least=0, default=0),
         params=params.items() if (params := stage.inside("params", optional=True)) is not None else {},
     )
@@ -100,7 +100,7 @@ def _infer(stage: Fields | None, folder: Path) -> Infer | None:
         source=_source(stage, folder),
         run=_target(stage),
         sink=_sink(stage, folder),
-        gpu=_gpu(stage, counts=False),
+        gpu=_gpu(stage, gang=False),
         batch=stage.whole("batch", least=1, default=256),
         output=stage.text("output", what="columns such as 'prediction double'", default="prediction double"),
     )
@@ -141,12 +141,21 @@ def _format(fields: Fields, known: tuple[str, ...]) -> str:
     return value
 
 
-def _gpu(stage: Fields, *, counts: bool) -> Gpu:
+def _gpu(stage: Fields, *, gang: bool) -> Gpu:
+    """Return what one rank of a gang needs, or else one replica of the model, which may share a device."""
+    usual = Gpu(priority=1 if gang else 0)
     gpu = stage.inside("gpu", optional=True)
     if gpu is None:
-        return Gpu()
-    per_rank = gpu.whole("perRank", least=0, default=1) if counts else 1
-    found = Gpu(per_rank=per_rank, min_memory_mib=gpu.size_mib("minMemory", default=0))
+        return usual
+    share_mib = gpu.size_mib("share", least=1, default=0) or None
+    if gang and share_mib is not None:
+        gpu.wrong("share", "is for infer; a gang has whole devices")
+    found = Gpu(
+        per_rank=gpu.whole("perRank", least=0, default=1) if gang else 1,
+        min_memory_mib=gpu.size_mib("minMemory", default=0),
+        share_mib=share_mib,
+        priority=gpu.whole("priority", default=usual.priority),
+    )
     gpu.done()
     return found
 

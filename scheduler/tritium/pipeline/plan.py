@@ -7,7 +7,7 @@ What it decides is the shape of the local session: how many Workers share the de
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from tritium.assign import Assigned, Decision, Host, Index, Pool, Request, Snapshot, Waiting, assign
@@ -60,7 +60,8 @@ class StagePlan:
         """The request in words."""
         request = self.request
         if request.kind == "replicas":
-            asked = f"{counted(request.members, 'replica')} of the model with 1 device each"
+            device = f"a share of {request.share_mib} MiB" if request.share_mib else "1 device"
+            asked = f"{counted(request.members, 'replica')} of the model with {device} each"
         elif request.devices_each == 0:
             asked = f"{counted(request.members, 'rank')} on the CPU"
         else:
@@ -126,15 +127,35 @@ def _with_workers(pipeline: Pipeline, survey: Survey, workers: int) -> Plan:
     train, infer = pipeline.train, pipeline.infer
     cores = max(_LEAST_CORES, -(-train.ranks // workers))
     gang = Request(
-        members=train.ranks, devices_each=train.gpu.per_rank, min_memory_mib=train.gpu.min_memory_mib
+        members=train.ranks,
+        devices_each=train.gpu.per_rank,
+        min_memory_mib=train.gpu.min_memory_mib,
+        priority=train.gpu.priority,
     )
     stages = [_placed("train", gang, _snapshot(survey, workers, members=train.ranks))]
     if infer is not None:
         # Spark runs as many inference tasks at once as an executor has cores and devices for.
         tasks = max(1, workers * min(cores, len(_usable(survey)) // workers))
-        replicas = Request(members=tasks, kind="replicas", min_memory_mib=infer.gpu.min_memory_mib)
-        stages.append(_placed("infer", replicas, _snapshot(survey, workers, members=tasks)))
+        replicas = Request(
+            members=tasks,
+            kind="replicas",
+            share_mib=infer.gpu.share_mib or 0,
+            min_memory_mib=infer.gpu.min_memory_mib,
+            priority=infer.gpu.priority,
+        )
+        one_share = _with_room_for_one(survey, replicas.share_mib)
+        stages.append(_placed("infer", replicas, _snapshot(one_share, workers, members=tasks)))
     return Plan(name=pipeline.name, survey=survey, workers=workers, cores=cores, stages=tuple(stages))
+
+
+def _with_room_for_one(survey: Survey, share_mib: int) -> Survey:
+    """Leave no room for a second share on a device: a model is loaded on it once, however many would fit."""
+    if not share_mib:
+        return survey
+    devices = tuple(
+        replace(device, free_mib=min(device.free_mib, share_mib)) for device in survey.inventory.devices
+    )
+    return replace(survey, inventory=replace(survey.inventory, devices=devices))
 
 
 def _placed(stage: StageName, request: Request, snapshot: Snapshot) -> StagePlan:

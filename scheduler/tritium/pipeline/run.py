@@ -19,7 +19,7 @@ from tritium.pipeline.edges import Edges, Engine, Retried
 from tritium.pipeline.load import identity
 from tritium.pipeline.results import Failed, Predicted, Record, StageName, Told, Trained, Verified
 from tritium.pipeline.sink import ParquetSink
-from tritium.pipeline.spec import Infer, Pipeline, Verify
+from tritium.pipeline.spec import Infer, Pipeline, Train, Verify
 from tritium.pipeline.state import State, alone, key_of
 from tritium.store.objects import ObjectId, Store
 from tritium_discovery import DiscoveryError
@@ -81,6 +81,14 @@ class _Left:
     predicted: Predicted | None = None
 
 
+def _key(stage: Train | Verify | Infer, **made_of: ObjectId) -> str:
+    """Name what comes out of a stage; how often it is tried and who gives way to it change nothing there."""
+    said = asdict(stage)
+    said.pop("retries", None)
+    said.get("gpu", {}).pop("priority", None)
+    return key_of(stage=said, source=identity(stage.source), **made_of)
+
+
 class _AtWork:
     """One run while it lasts; its methods are the steps."""
 
@@ -128,8 +136,7 @@ class _AtWork:
 
     def _train(self, code: ObjectId) -> ObjectId:
         stage = self._pipeline.train
-        # How often it may be tried again changes nothing about what comes out.
-        key = key_of(stage=asdict(replace(stage, retries=0)), code=code, source=identity(stage.source))
+        key = _key(stage, code=code)
 
         def work(retried: Retried) -> _Left:
             output = self.state.attempt("train")
@@ -168,7 +175,7 @@ class _AtWork:
             judge(stage, verified.metrics)
             return _Left(verified=verified)
 
-        key = key_of(stage=asdict(stage), code=code, source=identity(stage.source), model=model)
+        key = _key(stage, code=code, model=model)
         self._done("verify", key, work)
 
     def _infer(self, stage: Infer, sink: ParquetSink, code: ObjectId, model: ObjectId) -> None:
@@ -181,7 +188,7 @@ class _AtWork:
             predicted = self._started().infer(stage, into=into, advanced=advanced, **paths)
             return _Left(output=sink.keep(into), predicted=predicted)
 
-        key = key_of(stage=asdict(stage), code=code, source=identity(stage.source), model=model)
+        key = _key(stage, code=code, model=model)
         # Published after its record: if killed in between, the next run has only this link to make.
         sink.publish(self._done("infer", key, work, there=sink.has).output)
 

@@ -77,6 +77,10 @@ class Gpu:
     per_rank: int = 1
     """Whole devices; 0 computes on the CPU."""
     min_memory_mib: int = 0
+    share_mib: int | None = None
+    """MiB of a device that a replica shares with other models; ``None``: the device is its own."""
+    priority: int = 0
+    """Whoever has a higher one gets the devices when it needs them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +91,7 @@ class Train:
     run: Target | Script
     framework: str = "torch"
     ranks: int = 1
-    gpu: Gpu = field(default_factory=Gpu)
+    gpu: Gpu = field(default_factory=lambda: Gpu(priority=1))
     retries: int = 0
     """How often a gang that failed is tried again."""
     params: Mapping[str, Any] = field(default_factory=dict)
