@@ -10,26 +10,27 @@ from typing import Self
 __all__ = ["Broken", "Failure"]
 
 _OURS = str(Path(__file__).parent)
-_MOST_TRACE = 16_384
+_MOST_BYTES = 16_384
+"""Of each text of a failure, so that both together fit into one message of a link, whatever their letters."""
 
 
 class Failure(Exception):
     """The user's code failed, and the job with it.
 
     Attributes: ``cause`` names step and exception, e.g. ``predict failed: ValueError: negative width``;
-    ``trace`` is the user's own traceback.
+    ``trace`` is the user's own traceback. Of a very long cause the beginning is kept, of a trace the end.
     """
 
     def __init__(self, cause: str, trace: str) -> None:
-        self.cause = cause
-        self.trace = trace
-        super().__init__(cause, trace)  # what it is made of again on the other side
+        self.cause = _text(_bytes(cause)[:_MOST_BYTES])
+        self.trace = _text(_bytes(trace)[-_MOST_BYTES:])
+        super().__init__(self.cause, self.trace)  # what it is made of again on the other side
 
     @classmethod
     def of(cls, blame: str, err: BaseException) -> Self:
         """Blame a step of the user's."""
         first = str(err).partition("\n")[0]
-        return cls(f"{blame}: {type(err).__name__}: {first}"[:_MOST_TRACE], _trace(err))
+        return cls(f"{blame}: {type(err).__name__}: {first}", _trace(err))
 
     @classmethod
     def late(cls, blame: str, *, limit_s: float, thread: int) -> Self:
@@ -37,7 +38,7 @@ class Failure(Exception):
         stack = traceback.extract_stack(sys._current_frames().get(thread))  # noqa: SLF001  as faulthandler
         theirs = [frame for frame in stack if not frame.filename.startswith(_OURS)]
         cause = f"{blame}: TimeoutError: no answer within {limit_s:g} s (model_timeout_s)"
-        return cls(cause, "".join(traceback.format_list(theirs))[-_MOST_TRACE:])
+        return cls(cause, "".join(traceback.format_list(theirs)))
 
 
 class Broken(Failure):
@@ -49,4 +50,13 @@ def _trace(err: BaseException) -> str:
     trace = err.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OURS):
         trace = trace.tb_next
-    return "".join(traceback.format_exception(type(err), err, trace, chain=False))[-_MOST_TRACE:]
+    return "".join(traceback.format_exception(type(err), err, trace, chain=False))
+
+
+def _bytes(text: str) -> bytes:
+    """Encode what a user's exception says, of which not everything is text."""
+    return text.encode(errors="backslashreplace")
+
+
+def _text(part: bytes) -> str:
+    return part.decode(errors="ignore")  # a letter may have been cut in two

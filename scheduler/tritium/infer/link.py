@@ -25,6 +25,7 @@ _PREFIX = "tritium-owner"
 _LISTENS = 0x00010000
 """The flag of a listening socket in /proc/net/unix (``__SO_ACCEPTCON``)."""
 _MOST_BYTES = 65536
+"""Of one message; the longest are failures, which know their limit."""
 BACKLOG = 128
 """How many tasks may call an owner at once."""
 
