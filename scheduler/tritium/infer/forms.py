@@ -5,13 +5,14 @@ form       what ``predict`` gets
 ========== ===================================================================================
 ``numpy``  ``{column: array}``, rows along the first axis, as ``tritium.columns`` says: numbers
            ``(rows,)`` of their own type, lists of equal length ``(rows, length, ...)``, strings
-           and binary ``(rows,)`` of objects; read-only
-``torch``  ``{column: tensor}`` in main memory, of the same shapes and types; it may be changed in
-           place, and is overwritten by the next batch. Strings, binary, dates and decimals have
-           no tensor
+           and binary ``(rows,)`` of objects
+``torch``  ``{column: tensor}`` in main memory, of the same shapes and types. Strings, binary,
+           dates and decimals have no tensor
 ``arrow``  one ``pyarrow.RecordBatch`` of the input columns: any type, nulls, ragged and nested
            lists included
 ========== ===================================================================================
+
+Arrays and tensors may be changed in place, and are overwritten by the next batch.
 
 An answer may have any of these forms, whatever was asked for.
 """
@@ -26,52 +27,29 @@ import numpy as np
 
 from tritium.infer.failure import Failure
 
-__all__ = ["FORMS", "Form", "Room", "copied", "cut", "named", "plain"]
+__all__ = ["FORMS", "Form", "copied", "cut", "named", "plain", "tensors"]
 
 Form: TypeAlias = Literal["numpy", "torch", "arrow"]
 FORMS: tuple[Form, ...] = get_args(Form)
 
 
-class Room:
-    """Memory that the tensors of one batch after the other lie in.
+def tensors(columns: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return columns as tensors of the same memory.
 
-    The memory that tasks write batches to is shared and read-only, which no tensor can be: a change in place
-    would end the process. So this is one copy, into pages that are there already; a private mapping of the
-    same memory, renewed for each attempt, was slower: its pages are not there.
+    Raises:
+        Failure: a column that no tensor can hold, or torch is not installed.
     """
-
-    def __init__(self) -> None:
-        self._bytes: dict[str, np.ndarray[Any, np.dtype[np.uint8]]] = {}
-
-    def tensors(self, columns: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return columns as tensors.
-
-        Raises:
-            Failure: a column that no tensor can hold, or torch is not installed.
-        """
+    try:
+        import torch
+    except ImportError as err:
+        raise Failure.of("there are no torch tensors", err) from err
+    made = {}
+    for name, array in columns.items():
         try:
-            import torch
-        except ImportError as err:
-            raise Failure.of("there are no torch tensors", err) from err
-        tensors = {}
-        for name, array in columns.items():
-            try:
-                tensors[name] = torch.from_numpy(array if array.dtype.hasobject else self._put(name, array))
-            except TypeError as err:
-                raise Failure.of(f"no tensor can hold the column {name}", err) from err
-        return tensors
-
-    def holds(self, array: Any) -> bool:
-        """Whether an array lies in here, as an answer does that was made in place."""
-        return any(np.may_share_memory(array, place) for place in self._bytes.values())
-
-    def _put(self, name: str, array: Any) -> Any:
-        place = self._bytes.get(name)
-        if place is None or len(place) < array.nbytes:
-            place = self._bytes[name] = np.empty(array.nbytes, np.uint8)
-        put = place[: array.nbytes].view(array.dtype).reshape(array.shape)
-        np.copyto(put, array)
-        return put
+            made[name] = torch.from_numpy(array)
+        except TypeError as err:
+            raise Failure.of(f"no tensor can hold the column {name}", err) from err
+    return made
 
 
 def cut(columns: Any, rows: slice) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tritium.infer.forms import cut
 from tritium.infer.link import Link
-from tritium.infer.memory import Extent, Memory, read
+from tritium.infer.memory import Extent, Memory, Original
 from tritium.train.peer import is_ours
 
 __all__ = ["Door", "Guest", "Work"]
@@ -59,7 +59,7 @@ class Guest:
     """One task that feeds this owner."""
 
     link: Link
-    views: dict[int, memoryview] = field(default_factory=dict)
+    originals: dict[int, Original] = field(default_factory=dict)
     answers: dict[int, Memory] = field(default_factory=dict)
 
     def say(self, message: Any, descriptors: Sequence[int] = ()) -> None:
@@ -80,13 +80,15 @@ class Work:
     where: Extent
     within: tuple[int, int] | None
     """Only these rows are asked for."""
-    view: memoryview
+    original: Original
     came: float
 
-    def columns_and_rows(self) -> tuple[Any, int]:
-        """What is asked for, in the memory itself, and how many rows it is."""
-        columns = read(self.view, self.where)
-        if self.within is None:
-            return columns, self.rows
-        begin, end = self.within
-        return cut(columns, slice(begin, end)), end - begin
+    @property
+    def asked(self) -> int:
+        """How many rows are asked for."""
+        return self.rows if self.within is None else self.within[1] - self.within[0]
+
+    def columns(self) -> Any:
+        """What is asked for, in the memory itself, and as it was sent: what was changed of it is dropped."""
+        columns = self.original.read(self.where)
+        return columns if self.within is None else cut(columns, slice(*self.within))

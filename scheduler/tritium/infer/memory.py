@@ -14,9 +14,13 @@ import os
 import pickle
 import sys
 import tempfile
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
-__all__ = ["Extent", "Memory", "read", "view_of"]
+import numpy as np
+
+__all__ = ["Extent", "Memory", "Original", "read", "view_of"]
 
 Extent: TypeAlias = tuple[int, int]
 """Where something lies: offset and length in bytes; for a value, where the list of its parts does."""
@@ -24,6 +28,7 @@ Extent: TypeAlias = tuple[int, int]
 _ALIGNED = 64
 """Bytes; what vector instructions and Arrow like."""
 _SPARE = 1.25
+_PAGES = "/proc/self/pagemap"
 
 
 class Memory:
@@ -115,6 +120,58 @@ def read(view: memoryview, where: Extent) -> Any:
     extents = pickle.loads(view[at : at + length])  # noqa: S301  written by a process of the same user
     head, *buffers = (view[at : at + length] for at, length in extents)
     return pickle.loads(head, buffers=buffers)  # noqa: S301  written by a process of the same user
+
+
+class Original:
+    """The reader's end for a user's function, which may change what it gets: others see nothing of it.
+
+    The mapping is private: what is changed in it are pages of this process alone, from then on in the place
+    of those of the memory, until they are dropped.
+    """
+
+    def __init__(self, fileno: int) -> None:
+        try:
+            self._map = mmap.mmap(fileno, 0, access=mmap.ACCESS_COPY)
+        finally:
+            os.close(fileno)
+        self._bytes = np.frombuffer(self._map, np.uint8)
+
+    def read(self, where: Extent) -> Any:
+        """Return the value that was written, whatever was done to it since: numpy's arrays may be changed.
+
+        Arrow's cannot: to Arrow, and to what gets its buffers, they are immutable.
+        """
+        self.restore()
+        value = read(memoryview(self._map), where)
+        if not isinstance(value, Mapping):
+            return value
+        return {name: self._changeable(column) for name, column in value.items()}
+
+    def restore(self) -> None:
+        """Drop what was changed; if nothing was, nothing is dropped: pages take a while to come back."""
+        if self._changed():
+            self._map.madvise(mmap.MADV_DONTNEED)
+
+    def _changeable(self, column: Any) -> Any:
+        """Return an array that lies in here anew; others, as of texts, are copies already."""
+        if not isinstance(column, np.ndarray) or column.flags.writeable:
+            return column
+        if not column.size:
+            return column.copy()
+        at = column.ctypes.data - self._bytes.ctypes.data
+        return np.ndarray(column.shape, column.dtype, self._map, at, column.strides)
+
+    def _changed(self) -> bool:
+        """Ask the kernel whether pages are this process's own (Documentation/admin-guide/mm/pagemap.rst)."""
+        first, count = self._bytes.ctypes.data // mmap.PAGESIZE, -(-len(self._map) // mmap.PAGESIZE)
+        try:
+            with Path(_PAGES).open("rb", buffering=0) as pagemap:
+                pagemap.seek(8 * first)
+                pages = np.frombuffer(pagemap.read(8 * count), np.uint64)
+        except OSError:  # a sandbox without it
+            return True
+        own = (pages >> np.uint64(62) != 0) & (pages >> np.uint64(61) & np.uint64(1) == 0)
+        return len(pages) < count or bool(own.any())
 
 
 def _anonymous() -> int:

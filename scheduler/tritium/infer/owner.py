@@ -28,7 +28,7 @@ from typing import Any
 from tritium.infer.failure import Broken, Failure
 from tritium.infer.guests import Door, Guest, Work
 from tritium.infer.link import BACKLOG, Link, readable
-from tritium.infer.memory import Extent, Memory, view_of
+from tritium.infer.memory import Extent, Memory, Original, view_of
 from tritium.infer.serving import Model
 from tritium.infer.words import Order, Said
 from tritium.train import sweep
@@ -143,7 +143,7 @@ class _Owner:
             self._guilty = work.guest
             if self._order.quarantine:
                 work.guest.say(("begun", True))
-            answer = model.answer(*work.columns_and_rows())
+            answer = model.answer(work.columns, work.asked)
             predict_s = answer.predict_s
             memory = work.guest.answers.setdefault(work.slot, Memory())
             where, has_grown = memory.write(answer)
@@ -154,6 +154,7 @@ class _Owner:
             failure = err
         except Exception as err:  # noqa: BLE001  an answer that cannot be pickled
             failure = Failure.of("predict returned what does not fit", err)
+        work.original.restore()  # what was changed in it would take memory until the next batch
         ended = time.monotonic()
         self._busy_s += predict_s
         said = Said(
@@ -263,14 +264,14 @@ class _Owner:
                 return
             slot, rows, where, within = message
             for descriptor in descriptors:
-                guest.views[slot] = view_of(descriptor)
+                guest.originals[slot] = Original(descriptor)
             work = Work(
                 guest=guest,
                 slot=slot,
                 rows=rows,
                 where=where,
                 within=within,
-                view=guest.views[slot],
+                original=guest.originals[slot],
                 came=time.monotonic(),
             )
         except Exception as err:  # noqa: BLE001  whatever one guest does, the others are served

@@ -67,10 +67,11 @@ def predict(
     outlives them: it calls ``model(device)`` once, or ``model(device, model_path)``, which returns a
     function from ``{column: array}`` to ``{output column: array}``, or to one array if there is one output
     column. Inside both CUDA sees that device only, as ``cuda:0``. Arrays are as ``tritium.columns``
-    describes: numbers 1-D, lists of equal length 2-D, read-only, and valid until the function returns;
-    ``batches`` asks for torch tensors or an Arrow batch instead (``tritium.infer.forms``). An answer may be
-    an array, a list, a tensor, on a device or not, or Arrow's, of as many rows. A batch that the device's
-    memory does not hold is cut in half, and so are those after it.
+    describes: numbers 1-D, lists of equal length 2-D; the function may change them in place, and they are
+    valid until it returns; ``batches`` asks for torch tensors or an Arrow batch instead
+    (``tritium.infer.forms``). An answer may be an array, a list, a tensor, on a device or not, or Arrow's,
+    of as many rows. A batch that the device's memory does not hold is cut in half, and so are those after
+    it.
 
     Args:
         df: the rows; its partitions become the tasks.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tritium.infer.failure import Broken, Failure
-from tritium.infer.forms import Form, Room, copied, cut, named, plain
+from tritium.infer.forms import Form, copied, cut, named, plain, tensors
 from tritium.infer.parts import Bad, Part, Sizes, Trust, in_parts, of_the_device
 
 __all__ = ["Answer", "Model", "joined"]
@@ -38,15 +38,14 @@ class Model:
     quarantine: bool
     form: Form = "numpy"
     called: float | None = None
-    """Since when, while the user's function is running."""
+    """Since when, while the user's function is running, or what it returned comes off the device."""
     _sizes: Sizes = field(default_factory=Sizes)
     _trust: Trust = field(default_factory=Trust)
-    _room: Room = field(default_factory=Room)
     _proof: Any = None
     """One row that went well."""
 
-    def answer(self, columns: Any, rows: int) -> Answer:
-        """Predict one batch.
+    def answer(self, fresh: Callable[[], Any], rows: int) -> Answer:
+        """Predict one batch, whose columns are ``fresh()`` whatever was done to them before.
 
         Raises:
             Failure: the user's function failed, or returned what does not fit.
@@ -55,14 +54,13 @@ class Model:
         began = time.monotonic()
 
         def attempt(begin: int, end: int) -> Mapping[str, Any]:
-            part = columns if end - begin == rows else cut(columns, slice(begin, end))
-            return self._called(part, end - begin)
+            return self._called(cut(fresh(), slice(begin, end)), end - begin)
 
         try:
             parts, bad = in_parts(
                 rows, attempt, sizes=self._sizes, trust=self._trust if self.quarantine else None
             )
-            self._doubt(columns, parts, bad)
+            self._doubt(fresh, parts, bad)
         except Failure:
             raise
         except Exception as err:
@@ -75,31 +73,37 @@ class Model:
         )
 
     def _called(self, columns: Any, rows: int) -> Mapping[str, Any]:
-        self.called = time.monotonic()
         try:
-            answer = self.predict(self._formed(columns))
-        except SystemExit as err:
-            raise Failure.of("predict failed", err) from err
+            return self._answered(columns, rows)
+        except Failure:
+            raise
         except Exception as err:
             if of_the_device(err) and not self._still_works():
                 raise Broken.of("predict failed", err) from err
             raise
+
+    def _answered(self, columns: Any, rows: int) -> Mapping[str, Any]:
+        self.called = time.monotonic()
+        try:
+            answer = self.predict(tensors(columns) if self.form == "torch" else columns)
+            found = self._fitting(answer, rows)
+        except SystemExit as err:
+            raise Failure.of("predict failed", err) from err
         finally:
             self.called = None
+        return {name: _apart(made, columns) for name, made in found.items()}
+
+    def _fitting(self, answer: Any, rows: int) -> Mapping[str, Any]:
         try:
-            found = _by_name(answer, self.output, rows)
-            return {name: np.array(made) if self._room.holds(made) else made for name, made in found.items()}
+            return _by_name(answer, self.output, rows)
         except (ValueError, TypeError) as err:
             # This is a mistake of the program, whatever the rows are.
             raise Failure.of("predict returned what does not fit", err) from err
 
-    def _formed(self, columns: Any) -> Any:
-        return self._room.tensors(columns) if self.form == "torch" else columns
-
-    def _doubt(self, columns: Any, parts: Sequence[Part[Any]], bad: Sequence[Bad]) -> None:
+    def _doubt(self, fresh: Callable[[], Any], parts: Sequence[Part[Any]], bad: Sequence[Bad]) -> None:
         """Find out whether a model that failed on some rows still does what it could."""
         if self._proof is None and parts:
-            self._proof = copied(cut(columns, slice(parts[0].begin, parts[0].begin + 1)))
+            self._proof = copied(cut(fresh(), slice(parts[0].begin, parts[0].begin + 1)))
         if bad and self._proof is not None and not self._still_works():
             raise Broken(f"predict failed: {bad[-1].kind}: {bad[-1].message}", "")
 
@@ -108,7 +112,7 @@ class Model:
         if self._proof is None:
             return False
         try:
-            self.predict(self._formed(self._proof))
+            self._answered(copied(self._proof), 1)
         except Exception:  # noqa: BLE001  whatever it is
             return False
         return True
@@ -127,6 +131,16 @@ def _by_name(answer: Any, output: Sequence[str], rows: int) -> Mapping[str, Any]
         if len(values) != rows:
             raise ValueError(f"{name}: {len(values)} rows for a batch of {rows}")
     return found
+
+
+def _apart(made: Any, columns: Any) -> Any:
+    """Copy an answer that lies in the rows themselves, which do not stay as the function left them."""
+    if isinstance(made, list):
+        return [_apart(one, columns) for one in made]
+    if not isinstance(made, np.ndarray) or not isinstance(columns, Mapping):
+        return made
+    inside = any(isinstance(c, np.ndarray) and np.may_share_memory(made, c) for c in columns.values())
+    return made.copy() if inside else made
 
 
 def joined(parts: list[Any]) -> Any:
