@@ -44,6 +44,24 @@ def rows_out() -> Any:
     return lambda x: [{"low": row.min(), "ends": row[[0, -1]]} for row in x]
 
 
+def rows_of_lengths() -> Any:
+    return lambda x: [{"low": row.min(), "ends": row[: 1 + int(row[0]) % 3]} for row in x]
+
+
+def rows_that_lack_fields() -> Any:
+    return lambda x: [
+        {"low": row.min(), "ends": row} if row[0] % 3 or not at else {"ends": row} for at, row in enumerate(x)
+    ]
+
+
+def in_place() -> Any:
+    def predict(x: Any) -> Any:
+        x /= 2
+        return x.sum(axis=1)
+
+    return predict
+
+
 def one_number_a_row() -> Any:
     return lambda x: x[:, :1]
 
@@ -85,6 +103,9 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     ),
     "struct by columns": (columns_out, {"return_type": PAIR, "input_tensor_shapes": [[4]]}, ("x",)),
     "struct by rows": (rows_out, {"return_type": PAIR, "input_tensor_shapes": [[4]]}, ("x",)),
+    "lists of lengths": (rows_of_lengths, {"return_type": PAIR, "input_tensor_shapes": [[4]]}, ("x",)),
+    "fields left out": (rows_that_lack_fields, {"return_type": PAIR, "input_tensor_shapes": [[4]]}, ("x",)),
+    "in place": (in_place, {"return_type": FloatType(), "input_tensor_shapes": [[4]]}, ("x",)),
 }
 
 

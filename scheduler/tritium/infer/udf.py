@@ -56,9 +56,9 @@ def predict_udf(
 
     ``make_predict_fn()`` returns ``predict``: each of its parameters is a column of the expression as an
     array, 1-D for numbers, ``(rows, *shape)`` for lists; a struct is its fields, as columns or as the only
-    parameter's second dimension. Nulls among numbers are NaN. It returns an array, or for a struct a
-    mapping or a list of mappings. It runs where `tritium.predict` runs a model: once per device, for all
-    tasks.
+    parameter's second dimension. It may change them in place. Nulls among numbers are NaN. It returns an
+    array, or for a struct a mapping or a list of mappings. It runs where `tritium.predict` runs a model:
+    once per device, for all tasks.
 
     Args:
         make_predict_fn: loads the model; CUDA sees one device, as ``cuda:0``.
@@ -108,11 +108,12 @@ def predict_udf(
     )
     shapes = input_tensor_shapes
     by_position = dict(shapes if isinstance(shapes, Mapping) else enumerate(shapes or ()))
-    model = _Positional(make_predict_fn, by_position, tuple(name for name, _ in output))
+    model = _Positional(make_predict_fn, by_position)
     load = packed((model, ()), call="predict_udf", argument="make_predict_fn")
     request = replica(gpu=gpu, share_mib=share_mib, priority=priority)
     task = _Expression(
-        load=load.data, model=digest(load.name, request, keep_s, model_timeout_s), output=output,
+        load=load.data, output=output,
+        model=digest(load.name, declared.simpleString(), request, keep_s, model_timeout_s),
         is_struct=fields is not None, batch_size=batch_size, ahead=ahead, request=request, wait_s=wait_s,
         keep_s=keep_s, limit_s=model_timeout_s,
     )  # fmt: skip
@@ -147,7 +148,6 @@ class _Positional:
 
     make: Callable[[], Callable[..., Any]]
     shapes: Mapping[int, Sequence[int] | None]
-    output: tuple[str, ...]
 
     def __call__(self, _: Any) -> Callable[[Mapping[str, Any]], Any]:
         predict = self.make()
@@ -160,7 +160,7 @@ class _Positional:
             arrays = [self._shaped(at, array) for at, array in enumerate(arrays)]
             if len(arrays) != expected:
                 raise ValueError(f"the model expects {expected} inputs, and there are {len(arrays)} columns")
-            return self._named(predict(*arrays))
+            return _named(predict(*arrays))
 
         return answer
 
@@ -169,13 +169,6 @@ class _Positional:
         if shape is None:
             return array
         return array.reshape(len(array), *shape)
-
-    def _named(self, answer: Any) -> Any:
-        if isinstance(answer, Mapping):
-            return answer
-        if isinstance(answer, list) and answer and isinstance(answer[0], Mapping):
-            return {name: np.array([row[name] for row in answer]) for name in self.output}
-        return answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,3 +231,12 @@ class _Expression:
             limit_s=self.limit_s,
             report=None,
         )
+
+
+def _named(answer: Any) -> Any:
+    if isinstance(answer, Mapping):
+        return answer
+    if isinstance(answer, list) and answer and isinstance(answer[0], Mapping):
+        # As pandas makes a frame of them: each list has its own length, and what a row lacks is null.
+        return {name: [row.get(name) for row in answer] for name in answer[0]}
+    return answer
