@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tritium.infer.parts import Bad, Sizes, Trust, in_parts, out_of_memory, rows_left
+from tritium.infer.parts import Bad, Sizes, Trust, in_parts, of_the_device, out_of_memory, rows_left
 
 
 def failing(*poison: int, calls: list[tuple[int, int]] | None = None) -> Callable[[int, int], list[int]]:
@@ -147,18 +147,77 @@ def test_a_first_batch_whose_beginning_is_bad_is_no_reason_to_give_up() -> None:
     assert [row for part in parts for row in part.value] == list(range(900, 1000))
 
 
+ORT = "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running Conv node."
+
+
 class OutOfMemoryError(RuntimeError):
-    """As torch has it."""
+    """As torch and CuPy have it."""
+
+
+class ResourceExhaustedError(Exception):
+    """As TensorFlow has it."""
 
 
 @pytest.mark.parametrize(
-    ("err", "is_memory"),
+    "err",
     [
-        (MemoryError(), True),
-        (OutOfMemoryError("CUDA out of memory"), True),
-        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating"), True),
-        (RuntimeError("shapes do not match"), False),
+        MemoryError(),
+        # torch: on a device, of its libraries, in main memory
+        OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("HIP error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory"
+        ),
+        # JAX
+        RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 8.00GiB"),
+        RuntimeError("INTERNAL: CUDA_ERROR_OUT_OF_MEMORY: out of memory"),
+        # TensorFlow
+        ResourceExhaustedError("OOM when allocating tensor with shape[100,4096,32]"),
+        RuntimeError("Failed copying input tensor to GPU:0: Dst tensor is not initialized. [Op:Equal]"),
+        # CuPy
+        OutOfMemoryError("Out of memory allocating 1,024 bytes (allocated so far: 512 bytes)."),
+        RuntimeError("cudaErrorMemoryAllocation: out of memory"),
+        # ONNX Runtime: its arena, and what it calls itself
+        RuntimeError(f"{ORT} bfc_arena.cc:376 Failed to allocate memory for requested buffer of size 643840"),
+        RuntimeError(
+            f"{ORT} BFCArena: Available memory of 5513472 is smaller than requested bytes of 20751872"
+        ),
+        RuntimeError(f"{ORT} CudaCall CUDA failure 2: out of memory ; GPU=0 ; hostname=a ; line=175"),
+        RuntimeError(f"{ORT} CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0 ; expr=cublasCreate"),
+        RuntimeError(f"{ORT} std::bad_alloc"),
+        # XGBoost, cuML
+        RuntimeError("[12:00:00] Memory allocation error on worker 0: std::bad_alloc\n- Free memory: 1.0GB"),
+        RuntimeError("std::bad_alloc: cudaErrorMemoryAllocation: out of memory"),
+        MemoryError("std::bad_alloc: out_of_memory: CUDA error at: cuda_memory_resource.hpp:70"),
+        # TensorRT
+        RuntimeError(
+            "[executionContext.cpp] Error Code 2: OutOfMemory (Requested size was 149635638784 bytes.)"
+        ),
+    ],
+    ids=str,
+)
+def test_frameworks_have_many_names_for_too_little_memory_and_none_breaks_the_device(err: Exception) -> None:
+    assert out_of_memory(err)
+    assert not of_the_device(err)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA error: device-side assert triggered",
+        "CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered",
+        "cudaErrorIllegalAddress: an illegal memory access was encountered",
+        "CUDNN_STATUS_EXECUTION_FAILED",
+        f"{ORT} CudaCall CUDA failure 700: an illegal memory access was encountered ; GPU=0 ; hostname=a",
     ],
 )
-def test_frameworks_have_many_names_for_too_little_memory(err: Exception, *, is_memory: bool) -> None:
-    assert out_of_memory(err) is is_memory
+def test_what_breaks_a_device_says_nothing_of_its_memory(text: str) -> None:
+    assert of_the_device(RuntimeError(text))
+    assert not out_of_memory(RuntimeError(text))
+
+
+def test_other_errors_are_of_neither_kind() -> None:
+    assert not out_of_memory(RuntimeError("shapes do not match"))
+    assert not of_the_device(RuntimeError("shapes do not match"))

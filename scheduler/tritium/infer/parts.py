@@ -20,11 +20,19 @@ _PATIENCE = 64
 """So many batches that had to be cut must go well until parts of twice the size are tried again."""
 _MEMORY_ERRORS = frozenset({"OutOfMemoryError", "ResourceExhaustedError"})
 _OUT_OF_MEMORY = re.compile(
-    "RESOURCE_EXHAUSTED|CUDA error: out of memory|HIP error: out of memory|CUDA_ERROR_OUT_OF_MEMORY"
-    "|cudaErrorMemoryAllocation|_STATUS_ALLOC_FAILED"
+    # CUDA, HIP, torch, JAX, CuPy, XGBoost, TensorRT, ONNX Runtime's calls of CUDA
+    "out[ _]?of[ _]?memory|cudaErrorMemoryAllocation|_STATUS_ALLOC_FAILED"
+    # JAX and TensorFlow, and what the latter says where a copy to the device found no place
+    "|RESOURCE_EXHAUSTED|Dst tensor is not initialized"
+    # ONNX Runtime's arena (core/framework/bfc_arena.cc), full and at its limit
+    "|Failed to allocate memory for requested buffer|Available memory of .* is smaller than requested bytes"
+    # XGBoost (device_vector.cu), main memory of C++, of torch (c10/core/impl/alloc_cpu.cpp)
+    "|Memory allocation error on worker|bad_alloc|bad allocation|can't allocate memory",
+    re.IGNORECASE,
 )
 _OF_THE_DEVICE = re.compile(
     "CUDA error|CUDA_ERROR_|cudaError|HIP error|hipError|CUBLAS_STATUS_|CUDNN_STATUS_"
+    "|CUDA failure"  # ONNX Runtime (core/providers/cuda/cuda_call.cc)
 )
 
 
@@ -122,7 +130,7 @@ class Trust:
 
 
 def out_of_memory(err: BaseException) -> bool:
-    """Whether an error says that fewer rows might do: MemoryError, or what torch, JAX, CuPy and TF raise.
+    """Whether an error says that fewer rows might do: MemoryError, or what a framework says in its place.
 
     >>> [out_of_memory(err) for err in (MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: 2 GiB"), KeyError())]
     [True, True, False]
