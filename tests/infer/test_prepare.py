@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tritium.infer.buckets import Padding
 from tritium.infer.extend import Extend
@@ -15,7 +17,7 @@ from tritium.infer.failure import Failure
 from tritium.infer.feeder import Answered, Fed
 from tritium.infer.parts import Bad
 from tritium.infer.prepare import Prepare
-from tritium.infer.serving import Answer
+from tritium.infer.serving import Answer, joined
 
 ERROR = ("error", pa.struct([("step", pa.string()), ("type", pa.string()), ("message", pa.string())]))
 
@@ -40,7 +42,7 @@ def test_a_list_of_another_length_is_put_aside() -> None:
     found = fed({"x": [[1, 2], [3, 4], [5], [6, 7]]})
 
     assert found.columns["x"].tolist() == [[1, 2], [3, 4], [6, 7]]
-    assert [bad.message for bad in found.bad] == ["x: rows of shape (1,); most of the first batch have (2,)"]
+    assert [bad.message for bad in found.bad] == ["x: rows of shape (1,); most of their batch have (2,)"]
 
 
 def test_a_first_row_that_is_bad_costs_no_others() -> None:
@@ -59,6 +61,16 @@ def test_of_padded_lists_only_what_is_inside_must_have_one_shape() -> None:
 
     assert found.columns["x"].tolist() == [[[1, 2], [0, 0]], [[1, 2], [3, 4]]]
     assert [bad.row for bad in found.bad] == [0]
+
+
+def test_what_one_batch_has_says_nothing_of_the_next() -> None:
+    """Else whether a row is bad hangs on which rows its task began with."""
+    lists = pa.array([[], [], [], [1, 2], *[[3, 4]] * 4], pa.list_(pa.int8()))
+    whole = pa.RecordBatch.from_pydict({"x": lists})
+
+    found = Prepare(columns=("x",), preprocess=None, quarantine=True).feed([whole[:4], whole[4:]])
+
+    assert [(one.rows, [bad.row for bad in one.bad]) for one in found] == [(3, [3]), (4, [])]
 
 
 def test_a_first_batch_of_nulls_decides_no_shape() -> None:
@@ -87,6 +99,43 @@ def test_what_preprocess_fails_on_is_put_aside_under_its_place_in_the_batch() ->
 
     assert found.columns["root"].tolist() == [1, 2]
     assert [(bad.row, bad.step) for bad in found.bad] == [(0, "decode"), (2, "preprocess")]
+
+
+@pytest.mark.parametrize("form", ["numpy", "arrow"])
+@given(texts=st.lists(st.sampled_from(["a", "abcdef", "ab", "bad"]), min_size=1, max_size=20))
+def test_what_preprocess_pads_to_the_longest_row_is_as_wide_without_the_bad_rows(
+    form: Any, texts: list[str]
+) -> None:
+    def pads(columns: Any) -> Any:
+        there = columns["x"].tolist() if form == "numpy" else columns["x"].to_pylist()
+        if "bad" in there:
+            raise ValueError("bad")
+        width = max(map(len, there))
+        wide = np.array([len(text) for text in there])[:, None] * np.ones(width)
+        if form == "numpy":
+            return {"n": wide, "width": np.full(len(there), width)}
+        lists = pa.FixedSizeListArray.from_arrays(pa.array(wide.ravel()), width)
+        return pa.RecordBatch.from_arrays([lists], names=["n"])
+
+    good = [text for text in texts if text != "bad"]
+
+    found = fed({"x": ["abc", *texts]}, preprocess=pads, form=form)
+
+    widest = max(map(len, ["abc", *good]))
+    expected = [[float(len(text))] * widest for text in ["abc", *good]]
+    assert (found.columns["n"].tolist() if form == "numpy" else found.columns["n"].to_pylist()) == expected
+    assert [bad.row for bad in found.bad] == [at for at, text in enumerate(texts, 1) if text == "bad"]
+    assert found.rows == len(expected)
+
+
+def test_a_preprocess_that_can_make_parts_only_and_of_other_widths_is_a_failure() -> None:
+    def pads(columns: Mapping[str, Any]) -> Mapping[str, Any]:
+        if len(columns["x"]) > 2:
+            raise MemoryError("so many texts")
+        return {"n": np.ones((len(columns["x"]), max(map(len, columns["x"]))))}
+
+    with pytest.raises(Failure, match="preprocess failed: MemoryError: so many texts"):
+        fed({"x": ["a", "a", "aa", "aa"]}, preprocess=pads)
 
 
 def test_a_batch_of_which_nothing_is_left_goes_to_no_model() -> None:
@@ -123,6 +172,19 @@ def test_answers_stand_beside_their_rows_and_errors_beside_theirs() -> None:
     assert [row["y"] for row in rows] == [None, 10, None, 30]
     assert [row["error"] and row["error"]["step"] for row in rows] == ["decode", None, "predict", None]
     assert [row["x"] for row in rows] == [None, 1, 2, 3]
+
+
+@pytest.mark.parametrize("made", [np.int64, np.float32])
+def test_answers_to_parts_of_different_widths_stand_beside_their_rows(made: Any) -> None:
+    found = fed({"x": [1.0, 2.0, 3.0]})
+    flat = joined([np.ones((2, 3), made), np.ones((1, 1), made)])
+    deep = joined([np.ones((1, 2, 2), made), np.ones((2, 3, 2), made)])
+
+    rows = [extended(found, answer(flat), kind=pa.list_(pa.float64()))]
+    rows.append(extended(found, answer(deep), kind=pa.list_(pa.list_(pa.int32()))))
+
+    assert [row["y"] for row in rows[0]] == [[1, 1, 1], [1, 1, 1], [1]]
+    assert [row["y"] for row in rows[1]] == [[[1, 1]] * 2, [[1, 1]] * 3, [[1, 1]] * 3]
 
 
 def test_an_answer_that_does_not_fit_its_type_is_put_aside_too() -> None:

@@ -68,6 +68,18 @@ def test_parts_without_a_good_row_leave_the_types_and_shapes_of_the_others_alone
     assert answer.values["wide"].shape == (2, 3)
 
 
+def test_answers_that_are_as_wide_as_the_longest_row_of_a_part_are_put_together() -> None:
+    search = Search(4)
+    search.broke(BROKEN)
+
+    while (part := search.asks) is not None:
+        begin, end = part
+        values = {"y": np.full((end - begin, end), begin)}
+        search.answered(Answer(values=values, predict_s=1.0, most=None))
+
+    assert [row.tolist() for row in search.answer().values["y"]] == [[0, 0], [0, 0], [2] * 4, [2] * 4]
+
+
 def test_a_sound_part_is_asked_for_before_ever_smaller_ones() -> None:
     search, in_a_row = Search(65_536), 0
 

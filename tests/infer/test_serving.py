@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tritium.infer.failure import Broken, Failure
 from tritium.infer.forms import Form
@@ -172,6 +174,36 @@ def test_a_batch_of_bad_rows_only_does_not_break_a_model_that_still_works() -> N
     answer = well.answer(rows(3, 3), 2)
 
     assert [bad.row for bad in answer.bad] == [0, 1]
+
+
+@given(
+    lengths=st.lists(st.integers(1, 9), min_size=1, max_size=20),
+    poison=st.sets(st.integers(0, 19), max_size=3),
+    most=st.sampled_from([2, 5, 20]),
+)
+def test_a_model_whose_answers_are_as_wide_as_the_longest_of_its_batch_may_be_asked_in_parts(
+    lengths: list[int], poison: set[int], most: int
+) -> None:
+    def predict(batch: Mapping[str, Any]) -> Any:
+        x, lengths = batch["x"], batch["length"]
+        if len(x) > most:
+            raise MemoryError
+        if {*x.tolist()} & poison:
+            raise ValueError("poison")
+        inside = np.arange(lengths.max()) < lengths[:, None]
+        return {
+            "ids": np.where(inside, x[:, None], -1),
+            "logits": np.where(inside, 1, 0)[:, :, None] * [1, 2],
+        }
+
+    columns = {"x": np.arange(len(lengths)), "length": np.array(lengths)}
+    good = [row for row in range(len(lengths)) if row not in poison]
+
+    answer = model(predict, output=("ids", "logits"), quarantine=True).answer(lambda: columns, len(lengths))
+
+    assert [[n for n in ids if n != -1] for ids in answer.values["ids"]] == [[n] * lengths[n] for n in good]
+    assert [int(np.sum(logits)) for logits in answer.values["logits"]] == [3 * lengths[n] for n in good]
+    assert [bad.row for bad in answer.bad] == [row for row in range(len(lengths)) if row in poison]
 
 
 def test_too_little_memory_halves_the_batch_and_is_remembered() -> None:

@@ -19,15 +19,16 @@ An answer may have any of these forms, whatever was asked for.
 
 from __future__ import annotations
 
+import copy
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
 from tritium.infer.failure import Failure
 
-__all__ = ["FORMS", "Form", "copied", "cut", "named", "plain", "tensors"]
+__all__ = ["FORMS", "Form", "chosen", "copied", "cut", "named", "plain", "tensors"]
 
 Form: TypeAlias = Literal["numpy", "torch", "arrow"]
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -59,6 +60,13 @@ def cut(columns: Any, rows: slice) -> Any:
     return {name: values[rows] for name, values in columns.items()}
 
 
+def chosen(columns: Any, rows: Sequence[int]) -> Any:
+    """Choose single rows of a batch, which copies them."""
+    if not isinstance(columns, Mapping):
+        return columns.take(np.array(rows, int))
+    return {name: values[np.array(rows, int)] for name, values in columns.items()}
+
+
 def copied(columns: Any) -> Any:
     """Keep rows longer than the memory that they came in."""
     if not isinstance(columns, Mapping):
@@ -68,7 +76,7 @@ def copied(columns: Any) -> Any:
 
 def _copy(values: Any) -> Any:
     if isinstance(values, (np.ndarray, list)):
-        return values.copy()
+        return copy.deepcopy(values)  # there may be arrays in a list
     return values.take(np.arange(len(values)))
 
 

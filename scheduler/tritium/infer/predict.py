@@ -97,7 +97,8 @@ def predict(
             ``batches="arrow"`` as a batch): it returns those that the model gets instead, of as many rows.
             The arrays that it returns may be tensors; the model gets what ``batches`` says.
         on_error: ``quarantine`` finds the rows of a failing batch that are to blame; they get nulls, and
-            what went wrong in one more column. A model that fails on everything fails the job anyhow.
+            what went wrong in one more column. Where a batch's lists differ in length, those that have not
+            the most usual one are. A model that fails on everything fails the job anyhow.
         error: the name of that column, of type ``struct<step,type,message>``. If ``df`` has such a column,
             rows that have an error in it already go to no model: they get nulls, and keep their error.
         ahead: batches per task that may be on their way to the model and back.

@@ -13,7 +13,7 @@ from tritium.infer.batches import joined
 from tritium.infer.buckets import Padding
 from tritium.infer.failure import Failure
 from tritium.infer.feeder import Fed
-from tritium.infer.forms import Form, cut, plain
+from tritium.infer.forms import Form, chosen, cut, plain
 from tritium.infer.parts import Bad, Part, Sizes, Trust, in_parts, placed, rows_left
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ class Prepare:
         self._padding, self._failed, self._nulls = padding, failed, nulls
         self._sizes = Sizes()
         self._trusts = {step: Trust() for step in _BLAME} if quarantine else {}
-        self._shapes: dict[str, tuple[int, ...]] = {}
         self.decode_s = self.preprocess_s = 0.0
 
     def feed(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Fed]:
@@ -57,23 +56,13 @@ class Prepare:
         began = time.monotonic()
         bad = _known(whole.column(self._failed)) if self._failed is not None else []
         left = rows_left(whole.num_rows, bad)
-        batch = whole.take(np.array(left, int)) if bad else whole
-        widths = self._padding.widths(batch) if self._padding is not None else {}
-        self._settle(batch)
-
-        def decode(begin: int, end: int) -> Any:
-            return self._decoded(batch.slice(begin, end - begin), widths)
-
-        def preprocess(begin: int, end: int) -> Any:
-            return self._preprocessed(columns, begin, end)
-
-        columns, more = self._step("decode", decode, batch.num_rows)
+        columns, more = self._decode(whole.take(np.array(left, int)) if bad else whole)
         bad += placed(more, left)
         decoded = time.monotonic()
         self.decode_s += decoded - began
         if self._preprocess is not None and columns is not None:
             left = rows_left(whole.num_rows, bad)
-            columns, more = self._step("preprocess", preprocess, len(left))
+            columns, more = self._made(columns, len(left))
             bad += placed(more, left)
             self.preprocess_s += time.monotonic() - decoded
         rows = whole.num_rows - len(bad)
@@ -84,26 +73,68 @@ class Prepare:
             bad=tuple(sorted(bad, key=lambda one: one.row)),
         )
 
-    def _step(self, step: str, attempt: Callable[[int, int], Any], rows: int) -> tuple[Any, list[Bad]]:
+    def _decode(self, batch: pa.RecordBatch) -> tuple[Any, list[Bad]]:
+        """Make arrays of a batch; where that fails, rows of another shape than most have are to blame."""
+        widths = self._padding.widths(batch) if self._padding is not None else {}
+        shapes: Mapping[str, tuple[int, ...]] | None = None
+
+        def attempt(begin: int, end: int) -> Any:
+            nonlocal shapes
+            if end - begin == batch.num_rows:
+                return self._decoded(batch, widths, {})
+            if shapes is None:
+                shapes = self._usual(batch)
+            return self._decoded(batch.slice(begin, end - begin), widths, shapes)
+
+        parts, bad = self._step("decode", attempt, batch.num_rows)
+        return _joined(parts), bad
+
+    def _made(self, columns: Any, rows: int) -> tuple[Any, list[Bad]]:
+        """Preprocess rows; what it made of parts may not fit together, as where it pads to the longest row.
+
+        Then it makes all rows that went well once more, in one call.
+        """
+
+        def attempt(begin: int, end: int) -> Any:
+            return self._preprocessed(cut(columns, slice(begin, end)), end - begin)
+
+        parts, bad = self._step("preprocess", attempt, rows)
         try:
-            parts, bad = in_parts(rows, attempt, sizes=self._sizes, trust=self._trusts.get(step), step=step)
+            return _joined(parts), bad
+        except (KeyError, TypeError, ValueError):  # numpy's and Arrow's
+            left = rows_left(rows, bad)
+        try:
+            return self._preprocessed(chosen(columns, left), len(left)), bad
+        except Failure:
+            raise
+        except Exception as err:
+            raise Failure.of(_BLAME["preprocess"], err) from err
+
+    def _step(
+        self, step: str, attempt: Callable[[int, int], Any], rows: int
+    ) -> tuple[list[Part[Any]], list[Bad]]:
+        try:
+            return in_parts(rows, attempt, sizes=self._sizes, trust=self._trusts.get(step), step=step)
         except Failure:
             raise
         except Exception as err:
             raise Failure.of(_BLAME[step], err) from err
-        return _joined(parts), bad
 
-    def _settle(self, batch: pa.RecordBatch) -> None:
-        """Decide what shape rows have, where one row of another may fail: the one that most have."""
-        if not self._trusts or self._form == "arrow":
-            return
+    def _usual(self, batch: pa.RecordBatch) -> Mapping[str, tuple[int, ...]]:
+        """Say what shape the rows of a batch have, where one row of another may fail: what most have."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        if self._form == "arrow":
+            return shapes
         for name in self._input or batch.schema.names:
             column = batch.column(name)
-            if name not in self._shapes and column.null_count < len(column):
+            if column.null_count < len(column):
                 padded = self._padding is not None and name in self._padding.fill
-                self._shapes[name] = usual_shape(column.flatten() if padded else column)
+                shapes[name] = usual_shape(column.flatten() if padded else column)
+        return shapes
 
-    def _decoded(self, batch: pa.RecordBatch, widths: Mapping[str, int]) -> Any:
+    def _decoded(
+        self, batch: pa.RecordBatch, widths: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]
+    ) -> Any:
         names = self._input or batch.schema.names
         if self._form == "arrow":
             return batch.select(list(names))
@@ -117,22 +148,22 @@ class Prepare:
                 columns[name] = to_numpy(batch.column(name), name=name, nulls=self._nulls)
         for name, array in columns.items():
             shape = array.shape[2 if name in widths else 1 :]
-            expected = self._shapes.get(name, shape)
+            expected = shapes.get(name, shape)
             if shape != expected:
-                raise ValueError(f"{name}: rows of shape {shape}; most of the first batch have {expected}")
+                raise ValueError(f"{name}: rows of shape {shape}; most of their batch have {expected}")
         return columns
 
-    def _preprocessed(self, columns: Any, begin: int, end: int) -> Any:
+    def _preprocessed(self, columns: Any, rows: int) -> Any:
         assert self._preprocess is not None  # noqa: S101  it is only called if there is one
-        made = self._preprocess(cut(columns, slice(begin, end)))
+        made = self._preprocess(columns)
         if self._form == "arrow":
             lengths = {"the batch": _rows(made)}
         else:
             made = {name: plain(values) for name, values in made.items()}
             lengths = {name: len(values) for name, values in made.items()}
         for name, length in lengths.items():
-            if length != end - begin:
-                raise _unfit(f"{name}: {length} rows of {end - begin}")
+            if length != rows:
+                raise _unfit(f"{name}: {length} rows of {rows}")
         return made
 
 

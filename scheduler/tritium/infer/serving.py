@@ -136,7 +136,7 @@ def _by_name(answer: Any, output: Sequence[str], rows: int) -> Mapping[str, Any]
 def _apart(made: Any, columns: Any) -> Any:
     """Copy an answer that lies in the rows themselves, which do not stay as the function left them."""
     if isinstance(made, list):
-        return [_apart(one, columns) for one in made]
+        return [_apart(one, columns) if isinstance(one, np.ndarray) else one for one in made]
     if not isinstance(made, np.ndarray) or not isinstance(columns, Mapping):
         return made
     inside = any(isinstance(c, np.ndarray) and np.may_share_memory(made, c) for c in columns.values())
@@ -144,13 +144,27 @@ def _apart(made: Any, columns: Any) -> Any:
 
 
 def joined(parts: list[Any]) -> Any:
-    """Put the answers to the parts of a batch together, whatever forms they have."""
+    """Put the answers to the parts of a batch together, whatever forms they have.
+
+    Rows that are wider in one part than in another stay as they are, in a list: a model that pads to the
+    longest of its batch answers so.
+
+    >>> joined([np.array([[1, 2]]), np.array([[3]])])
+    [array([1, 2]), array([3])]
+    """
     if len(parts) == 1:
         return parts[0]
     if not parts:
         return np.empty(0)
-    if all(isinstance(part, np.ndarray) for part in parts):
+    if all(isinstance(part, np.ndarray) for part in parts) and len({part.shape[1:] for part in parts}) == 1:
         return np.concatenate(parts)
-    # What is neither is an Arrow array.
-    lists = [part if isinstance(part, (list, np.ndarray)) else part.to_pylist() for part in parts]
-    return [value for part in lists for value in part]
+    return [row for part in parts for row in _rows(part)]
+
+
+def _rows(part: Any) -> list[Any]:
+    if isinstance(part, list):
+        return part
+    if not isinstance(part, np.ndarray):
+        rows: list[Any] = part.to_pylist()  # what is neither is an Arrow array
+        return rows
+    return list(part) if part.ndim < 3 else [_rows(row) for row in part]  # noqa: PLR2004  Arrow takes lists of 1-D arrays
