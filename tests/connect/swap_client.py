@@ -37,18 +37,18 @@ def until(true: Callable[[], object]) -> None:
         time.sleep(0.2)
 
 
-def models(folder: Path) -> Versions:
-    for name, plus in (("v1", 100), ("v2", 200), ("v3", 9000)):
-        (folder / "models" / name).mkdir(parents=True)
-        (folder / "models" / name / "plus").write_text(str(plus))
-    return Versions(models=folder / "models", pointer=folder / "pointer", state=folder / "state")
+def publish(versions: Versions, plus: float) -> str:
+    files = versions.state.with_name(f"plus-{plus}")
+    files.mkdir()
+    (files / "plus").write_text(str(plus))
+    return versions.publish(files)
 
 
 def main(servers: str, topic: str, folder: Path) -> dict[str, Any]:
     spark = SparkSession.builder.remote(os.environ["SPARK_REMOTE"]).getOrCreate()
     kafka = {"kafka.bootstrap.servers": servers}
-    versions = models(folder)
-    versions.pointer.write_text("v1\n")
+    versions = Versions(store=folder / "store", state=folder / "state")
+    publish(versions, 100)
 
     def found() -> list[tuple[int, float]]:
         rows = spark.read.format("kafka").options(**kafka, subscribe=f"{topic}-out").load().collect()
@@ -71,13 +71,13 @@ def main(servers: str, topic: str, folder: Path) -> dict[str, Any]:
         every_s=0.2,
     ) as stream:
         answered(0, 5)
-        versions.pointer.write_text("v2\n")
-        until(lambda: versions.serving() == "v2")
+        good = publish(versions, 200)
+        until(lambda: versions.serving() == good)
         answered(5, 10)
-        versions.pointer.write_text("v3\n")
+        publish(versions, 9000)
         until(lambda: stream.rejected)
         answered(10, 15)
-        return {"added": found(), "rejected": stream.rejected, "pointer": versions.pointer.read_text()}
+        return {"added": found(), "rejected": stream.rejected, "back": versions.wanted() == good}
 
 
 if __name__ == "__main__":

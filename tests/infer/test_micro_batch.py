@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tritium.errors import BadSpec
 from tritium.infer.micro_batch import micro_batch, told
+from tritium.infer.task import InferenceTask
 
 QUERY = "8e2d4f1a-0000-4000-8000-000000000007"
 
@@ -27,6 +30,22 @@ def test_spark_tells_the_tasks_of_a_stream() -> None:
 )
 def test_other_tasks_are_of_no_stream(context: Any) -> None:
     assert micro_batch(context) is None
+
+
+def test_a_task_of_no_micro_batch_gets_no_version_that_would_be_every_batchs() -> None:
+    asked: list[Any] = []
+
+    def path(*known: Any) -> Path:
+        asked.append(known)
+        return Path("version")
+
+    inference: Any = SimpleNamespace(path=path, load=b"", model="m")
+
+    InferenceTask._of_batch(inference, task(query=QUERY, batch="7"))
+    with pytest.raises(BadSpec, match="a function is asked per micro-batch, and this is in none"):
+        InferenceTask._of_batch(inference, task())
+
+    assert asked == [(QUERY, 7)]
 
 
 class Remote:

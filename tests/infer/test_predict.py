@@ -328,14 +328,16 @@ def test_a_device_that_will_not_do_is_refused_with_its_numbers(spark: SparkSessi
 def test_all_wrong_arguments_are_named_at_once(spark: SparkSession) -> None:
     with pytest.raises(BadSpec) as caught:
         tritium.predict(
-            spark.range(3), model=double, input=["x"], output="id int", batch_size=0, policy="best", gpu=-1
-        )
+            spark.range(3), model=double, input=["x"], output="id int", batch_size=0, policy="best", gpu=-1,
+            model_path=lambda query, batch: Path(query, str(batch)),
+        )  # fmt: skip
 
     assert str(caught.value).splitlines() == [
         "predict: input: there is no column 'x'; there are id",
         "predict: output: there is a column 'id' already; drop it or choose another name",
         "predict: batch_size: expected an integer >= 1, got 0",
         "predict: gpu: expected an integer >= 0, got -1",
+        "predict: model_path: a function is asked per micro-batch, and df is no stream; give a path",
         "predict: policy: 'best' is unknown; there are packed, spread",
     ]
 

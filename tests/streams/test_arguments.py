@@ -42,7 +42,7 @@ def test_what_a_stream_sets_itself_nobody_else_sets(name: str) -> None:
 
 
 def test_with_versions_the_models_path_is_theirs() -> None:
-    versions = Versions(models=Path("models"), pointer=Path("pointer"), state=Path("state"))
+    versions = Versions(store=Path("store"), state=Path("state"))
 
     assert refused(versions=versions, model_path=Path("model")) == ["model_path: a stream sets it itself"]
 

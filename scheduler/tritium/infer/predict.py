@@ -114,10 +114,10 @@ def predict(
             trained anew elsewhere needs another argument, as ``functools.partial(load, version=2)``.
         model_timeout_s: how long loading the model, or one call of it, may take. What takes longer fails,
             with the line that it hangs in, and its process is ended.
-        model_path: where the model's files are, for every executor; or a function that tells a task where
-            they are, by its query's id and its micro-batch's number. Each path is a model of its own, and
-            is again when its files change (names, sizes or times of the first 1,000): ``model`` must write
-            nothing there.
+        model_path: where the model's files are, for every executor; or, for a streaming DataFrame, a function
+            that tells a task where they are, by its query's id and its micro-batch's number. Each path is a
+            model of its own, and is again when its files change (names, sizes or times of the first 1,000):
+            ``model`` must write nothing there.
         report: a folder that driver and executors share, for `read_reports` after a run; it keeps the last
             100: each use of the result is one, and each micro-batch.
 
@@ -148,6 +148,8 @@ def predict(
     problems += _problems(df, {"input": names, "keep": kept}, new)
     problems += below({"batch_size": (batch_size, 1), "ahead": (ahead, 1)})
     problems += unfit(gpu=gpu, share_mib=share_mib)
+    if callable(model_path) and not df.isStreaming:
+        problems.append("model_path: a function is asked per micro-batch, and df is no stream; give a path")
     if not model_timeout_s > 0:
         problems.append(f"model_timeout_s: expected a number of seconds above 0, got {model_timeout_s!r}")
     problems += _choices(on_error, batches, policy)

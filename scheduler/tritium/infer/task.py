@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tritium.assign.types import Request
-from tritium.errors import ModelFailed
+from tritium.errors import BadSpec, ModelFailed
 from tritium.infer.batches import rebatch
 from tritium.infer.buckets import Padding, Windows
 from tritium.infer.clock import Clock
@@ -163,7 +163,12 @@ class InferenceTask:
             return self.load, self.model
         path = self.path
         if not isinstance(path, Path):
-            path = path(*(micro_batch(context) or ("", 0)))
+            if (known := micro_batch(context)) is None:
+                # E.g. a foreachBatch of the user's own, through Connect: all batches would be the same one.
+                raise BadSpec(
+                    "predict", ["model_path: a function is asked per micro-batch, and this is in none"]
+                )
+            path = path(*known)
         load = pickle.dumps((_Versioned(load=self.load, path=path), ()))
         return load, digest(self.model, path, lying_at(path))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from tritium.errors import BadSpec, TooSlow, TritiumError, VerifyFailed
+from tritium.errors import BadSpec, TooSlow, TritiumError
 from tritium.infer import failures, predict
 from tritium.infer.kinds import KINDS, Kinds, mistyped, nearest, number, or_none
 from tritium.spark.words import in_words
@@ -233,8 +233,7 @@ class Watch(threading.Thread):
         """
         self._look()
         if self._versions.serving() is None:
-            why = self.rejected[-1] if self.rejected else f"{self._versions.pointer} names no model"
-            raise VerifyFailed(why)
+            self._versions.current()  # says why there is none
 
     def begin(self, *, while_: Callable[[], bool]) -> None:
         """Start the thread; it ends with the stream, which may end without being stopped."""
@@ -258,7 +257,9 @@ class Watch(threading.Thread):
         self.join(_LAST_LOOK_S)
 
     def _look(self) -> None:
-        if (sentence := self._versions.look(self._check)) is not None:
+        sentence = self._versions.look(self._check)
+        # The pointer stays at what was rejected where nothing else serves.
+        if sentence is not None and sentence not in self.rejected:
             self.rejected.append(sentence)
 
 

@@ -1,8 +1,8 @@
 """Which version of a model a micro-batch uses: recorded with the batch, so that a repeated one uses it again.
 
-Everything is a small file that appears whole, in folders that driver and executors share. A pointer names
-the version that is wanted; it serves once it was checked. One that fails is rejected, and the pointer goes
-back to what serves.
+The versions are objects of a store, such as the one that ``tritium run`` keeps, and its pointer names the one
+that is wanted. It serves once it was checked; one that fails is rejected, and the pointer goes back to what
+serves. The rest are small files that appear whole. Driver and executors share both folders.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tritium.errors import VerifyFailed
+from tritium.errors import CannotPublish, VerifyFailed
+from tritium.store.disk import LocalDisk
+from tritium.store.objects import ObjectId, Store
 
 __all__ = ["Versions"]
 
@@ -25,16 +27,31 @@ _KEPT = 1000
 class Versions:
     """The versions of one stream's model."""
 
-    models: Path
-    """A folder with one folder per version, e.g. ``.tritium/digits/objects``."""
-    pointer: Path
-    """A file that names the version to use, e.g. ``.tritium/digits/pointers/model``; others move it."""
+    store: Path
+    """What a pipeline keeps, e.g. ``.tritium/digits``, or a store of your own (`publish`)."""
     state: Path
     """A folder of our own."""
+    pointer: str = "model"
+    """The store's pointer to the version to use; ``tritium run`` moves ``model`` to what it has verified."""
+
+    def publish(self, files: Path) -> str:
+        """Put a folder of files into the store as a version and let the pointer name it, without a pipeline.
+
+        Raises:
+            CannotPublish: the disk would not take it, or somebody else moved the pointer meanwhile.
+        """
+        store, before = self._store(), self.wanted()
+        version = store.put(files)
+        store.point(self.pointer, version, expected=before)
+        return version
 
     def path(self, version: str) -> Path:
         """Say where a version's files are."""
-        return self.models / version
+        return self._store().path(ObjectId(version))
+
+    def wanted(self) -> ObjectId | None:
+        """Name the version that the pointer names; ``None`` if it was never moved."""
+        return self._store().target(self.pointer)
 
     def serving(self) -> str | None:
         """Name the version that new batches use; ``None`` before the first was checked."""
@@ -44,11 +61,26 @@ class Versions:
         """Say why a version was rejected, if it was."""
         return _text(self.state / "rejected" / version)
 
+    def current(self) -> Path:
+        """Say where the version that the pointer names is, for a batch job: ``predict(model_path=...)``.
+
+        Raises:
+            VerifyFailed: it names none, or one that was rejected.
+        """
+        version = self.wanted()
+        if version is None:
+            raise VerifyFailed(f"the pointer {self.pointer} of the store {self.store} names no model")
+        if (why := self.rejected(version)) is not None:
+            raise VerifyFailed(_rejected(version, why))
+        return self.path(version)
+
     def of_batch(self, query: str, batch: int) -> str:
         """Name the version of a query's batch: the recorded one, else what serves now, recorded from now on.
 
         Called by each task of the batch, and again by those of a repeated batch: the first one decides.
-        A recorded version that was rejected since has answered no whole batch, so another is recorded.
+        A recorded version that was rejected since is not used again, so another is recorded. A sink may have
+        the batch's rows by the rejected one already, where only Spark's note of that was lost: a table then
+        keeps them, and a topic gets the other version's answers too, with the same ids.
 
         Raises:
             VerifyFailed: no version has passed yet.
@@ -67,7 +99,7 @@ class Versions:
             return known
         version = self.serving()
         if version is None or self.rejected(version) is not None:
-            raise VerifyFailed(f"no version of the model in {self.models} has passed its check yet")
+            raise VerifyFailed(f"no version of the model in {self.store} has passed its check yet")
         draft = _draft(record, version)
         try:
             os.link(draft, record)
@@ -85,6 +117,9 @@ class Versions:
         """Take a version out that passed but does not work; what served before it serves again.
 
         A stream that failed on it goes on when it is started again: its batch gets another version.
+
+        Raises:
+            CannotPublish: the pointer cannot go back.
         """
         _write(self.state / "rejected" / version, why)
         before = _text(self.state / "before")
@@ -100,12 +135,12 @@ class Versions:
 
         ``check`` returns what is wrong with a model, or ``None``. Returns the sentence of a rejection.
         """
-        wanted, serving = _text(self.pointer), self.serving()
+        wanted, serving = self.wanted(), self.serving()
         if wanted is None or wanted == serving:
             return None
         why = self.rejected(wanted)
-        if why is None and not self.path(wanted).is_dir():
-            why = f"there is no {self.path(wanted)}"
+        if why is None and not self._store().whole(wanted):
+            why = f"{self.path(wanted)} is not whole"
         why = why or check(self.path(wanted))
         if why is None:
             if serving is not None:
@@ -113,13 +148,24 @@ class Versions:
             _write(self.state / "serving", wanted)
             return None
         _write(self.state / "rejected" / wanted, why)
-        self._point_back(wanted)
-        return f"version {wanted} of the model was rejected: {why}"
+        sentence = _rejected(wanted, why)
+        try:
+            self._point_back(wanted)
+        except CannotPublish as err:  # somebody moved it on, or what serves is damaged on the disk
+            return f"{sentence}; {err}"
+        return sentence
 
     def _point_back(self, rejected: str) -> None:
         """Let the pointer name what serves, if it names what was rejected."""
-        if (serving := self.serving()) is not None and _text(self.pointer) == rejected:
-            _write(self.pointer, serving)
+        if (serving := self.serving()) is not None and self.wanted() == rejected:
+            self._store().point(self.pointer, ObjectId(serving), expected=ObjectId(rejected))
+
+    def _store(self) -> Store:
+        return Store(self.store, disk=LocalDisk())
+
+
+def _rejected(version: str, why: str) -> str:
+    return f"version {version} of the model was rejected: {why}"
 
 
 def _text(path: Path) -> str | None:
