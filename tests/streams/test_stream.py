@@ -32,25 +32,25 @@ def double(_: Any) -> Any:
 def test_key_and_headers_stay_and_bad_messages_go_on_with_their_error(kafka: Broker, tmp_path: Path) -> None:
     kafka.create("in", "out")
     values = [b'{"n": 1}', b"no json", None, b'{"n": "text"}', b"{}", b'{"n": 5}']
-    kafka.produce("in", values, headers={"trace": b"\x01", "tritium-id": b"of another"})
+    kafka.produce("in", values, headers={"trace": b"\x01"})
 
     source = KafkaSource(servers=kafka.servers, topic="in", rows_per_batch=4)
     sink = Kafka(servers=kafka.servers, topic="out")
     drain(source, sink, tmp_path, model=double, decode=Json(schema="n long not null"))
 
     found = {int(key): (value, headers) for key, value, headers in kafka.messages("out")}
-    assert {key: value.get("prediction") for key, (value, _) in found.items()} == {
+    assert {key: value["prediction"] for key, (value, _) in found.items()} == {
         **dict.fromkeys(range(6)), 0: 2.0, 5: 10.0
     }  # fmt: skip
-    assert {key: value["error"]["message"] for key, (value, _) in found.items() if "error" in value} == {
+    assert {key: value["error"]["message"] for key, (value, _) in found.items() if value["error"]} == {
         1: "the value is no JSON object of the schema",
         2: "the value is null",
         3: "the value is no JSON object of the schema",
         4: "n is missing",
     }
     assert all(headers["trace"] == b"\x01" for _, headers in found.values())
-    ids = {headers["tritium-id"] for _, headers in found.values()}
-    assert ids == {f"in/{part}/{at}".encode() for part, at in places(kafka, "in")}
+    ids = {headers["tritium-id"].decode().rpartition("/")[0] for _, headers in found.values()}
+    assert ids == {f"in/{part}/{at}" for part, at in places(kafka, "in")}
     assert (tmp_path / "rows" / "commits" / "1").exists(), "six messages, four at a time, are two batches"
 
 
@@ -178,12 +178,21 @@ def test_a_failing_model_ends_the_stream_with_one_sentence(kafka: Broker, tmp_pa
         )
 
 
-def test_a_sink_that_cannot_be_written_is_one_sentence(spark: SparkSession, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("{}/file/below", r"the start of the stream failed: .*Parent path is not"),
+        ("nowhere://{}", r"a look into nowhere://.* failed: .*No FileSystem for scheme"),
+    ],
+)
+def test_a_sink_that_cannot_be_written_is_one_sentence(
+    spark: SparkSession, tmp_path: Path, path: str, sentence: str
+) -> None:
     rows = spark.readStream.format("rate").load()
     (tmp_path / "file").touch()
 
-    with pytest.raises(SparkFailed, match=r"the start of the stream failed: .*Parent path is not") as caught:
-        drain(rows, Parquet(path=str(tmp_path / "file")), tmp_path / "c", model=lambda _: len)
+    with pytest.raises(SparkFailed, match=sentence) as caught:
+        drain(rows, Parquet(path=path.format(tmp_path)), tmp_path / "c", model=lambda _: len)
 
     assert "\n" not in str(caught.value)
 
@@ -194,7 +203,8 @@ WRONG: Mapping[str, tuple[Callable[[SparkSession], Any], dict[str, Any]]] = {
         lambda spark: spark.readStream.format("rate").load().selectExpr("value as n"),
         {"decode": Json(schema="m long")},
     ),
-    "sink: rows for Kafka must come from Kafka, with their key and headers": (
+    "sink: a topic takes messages of Kafka, with key, headers, topic, partition, offset; "
+    "there is no key, headers, topic, partition, offset": (
         lambda spark: spark.readStream.format("rate").load(),
         {"model": lambda _: lambda batch: batch["value"], "sink": Kafka(servers="x", topic="y")},
     ),

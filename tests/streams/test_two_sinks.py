@@ -13,15 +13,11 @@ from pyspark.sql import SparkSession
 
 from rigs.kafka import Broker
 from streams.messages import drain, forget_commit, numbers
-from tritium.errors import BadSpec, ModelFailed, SparkFailed
+from tritium.errors import ModelFailed, SparkFailed
 from tritium.streams import Delta, Json, Kafka, KafkaSource, Parquet, Sink
 
 pytestmark = [pytest.mark.kafka, pytest.mark.delta, pytest.mark.timeout(900)]
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
-
-
-def double(_: Any) -> Any:
-    return lambda batch: batch["n"] * 2.0
 
 
 def no_two(_: Any) -> Any:
@@ -65,7 +61,6 @@ def test_messages_that_fail_may_go_to_a_sink_of_their_own_and_are_predicted_once
         model=no_two,
         preprocess=preprocess,
         decode=Json(schema="n long not null"),
-        on_error="quarantine",
         dead_letters=dead,
     )
 
@@ -155,21 +150,6 @@ def test_a_row_is_in_one_of_two_sinks_though_its_model_thinks_again_between_them
 
 
 @pytest.mark.usefixtures("spark")
-def test_a_folder_whose_log_would_hide_new_files_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "old" / "_spark_metadata").mkdir(parents=True)
-
-    with pytest.raises(BadSpec, match="was written by a stream without dead_letters; take another folder"):
-        drain(
-            KafkaSource(servers="x", topic="y"),
-            Kafka(servers="x", topic="z"),
-            tmp_path / "checkpoint",
-            model=double,
-            decode=Json(schema="n long"),
-            dead_letters=Parquet(path=str(tmp_path / "old")),
-        )
-
-
-@pytest.mark.usefixtures("spark")
 def test_a_model_that_fails_between_two_sinks_is_one_sentence_too(kafka: Broker, tmp_path: Path) -> None:
     kafka.create("between")
     kafka.produce("between", numbers(0, 4))
@@ -181,5 +161,6 @@ def test_a_model_that_fails_between_two_sinks_is_one_sentence_too(kafka: Broker,
             tmp_path / "checkpoint",
             model=no_two,
             decode=Json(schema="n long"),
+            on_error="fail",
             dead_letters=Parquet(path=str(tmp_path / "dead")),
         )

@@ -72,6 +72,11 @@ CAPABILITIES = (
         connect="named by the first task, unless Spark ends that one first; then in Spark's words",
     ),
     Capability(
+        what="a stream's Parquet folder that is another stream's",
+        classic="refused",
+        connect="not looked at: a client sees no folders of the server's",
+    ),
+    Capability(
         what="`tritium.snapshot`, `tritium.explain` of a running application",
         classic="yes",
         connect="no: a client is not told of executors",

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 __all__ = [
     "ID_HEADER",
+    "ORIGIN",
     "Bytes",
     "Decode",
     "Delta",
@@ -21,7 +22,11 @@ __all__ = [
 ]
 
 ID_HEADER = "tritium-id"
-"""The Kafka header that is the same for each copy of a message, and for no other message."""
+"""The Kafka header that is the same for each copy of a message, through all streams that it passes: where it
+comes from, and a mark of each stream, which the path of its checkpoint stands for. Whatever makes several
+messages of one between two streams must not keep it."""
+ORIGIN = ("topic", "partition", "offset")
+"""The columns that say which message of Kafka's a row comes from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +76,12 @@ Decode: TypeAlias = Json | Bytes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kafka:
-    """A topic to write: key and headers stay, the value is a JSON object."""
+    """A topic to write: key and headers stay, the value is a JSON object.
+
+    It has all columns, null where there is nothing; NaN and infinities are strings, as Spark writes and reads
+    them. A message without a value is answered too, with its error. As a dead letter it keeps having none:
+    a topic of dead letters must not be compacted, which keeps but the last one of a key anyway.
+    """
 
     servers: str
     topic: str
@@ -86,13 +96,18 @@ class Delta:
     """A Delta table to append to."""
 
     path: str
+    """As Spark takes it: one without a scheme is on ``fs.defaultFS``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parquet:
-    """A folder of Parquet files to append to; read it with Spark, which heeds its ``_spark_metadata``."""
+    """A folder of Parquet files; read it with Spark, which heeds its ``_spark_metadata``.
+
+    Without dead letters it belongs to one stream with one checkpoint, from its first file on.
+    """
 
     path: str
+    """As Spark takes it: one without a scheme is on ``fs.defaultFS``."""
 
 
 Sink: TypeAlias = Kafka | Delta | Parquet

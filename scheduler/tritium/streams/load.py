@@ -47,9 +47,11 @@ class _CheckTask:
 
     def _why(self) -> str | None:
         try:
-            return "its check returned False" if self.check(self.path) is False else None
+            verdict = self.check(self.path)
+            fails = verdict is not None and not verdict
         except Exception as err:  # noqa: BLE001  the user's code may raise anything
             return traceback.format_exception_only(err)[-1].strip()
+        return f"its check returned {verdict!r}" if fails else None
 
 
 def checked(spark: SparkSession, check: Callable[[Path], object]) -> Callable[[Path], str | None]:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from tritium.errors import BadSpec, TooSlow, TritiumError
 from tritium.infer import failures, predict
-from tritium.infer.kinds import KINDS, Kinds, mistyped, nearest, number, or_none
 from tritium.spark.words import in_words
+from tritium.streams.arguments import unwritable, wrong
 from tritium.streams.decode import ERROR, decoded, inputs
 from tritium.streams.ends import Bytes, Decode, KafkaSource, Sink
+from tritium.streams.folders import foreign, on_disk
 from tritium.streams.load import Tensors, checked
 from tritium.streams.progress import Progress, behind
 from tritium.streams.read import rows_of
 from tritium.streams.start import started
 from tritium.streams.versions import Versions
-from tritium.streams.write import Both, refuse, writer
+from tritium.streams.write import Both, writer
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -32,21 +32,6 @@ __all__ = ["Stream", "stream"]
 _LOOK_S = 1.0
 _POLL_S = 0.1
 _LAST_LOOK_S = 5.0
-_SINKS = "Kafka, Delta or Parquet"
-_KINDS: Kinds = {
-    "model": KINDS["model"],
-    "source": (
-        "KafkaSource or a streaming DataFrame",
-        lambda value: isinstance(value, KafkaSource) or hasattr(value, "isStreaming"),
-    ),
-    "sink": (_SINKS, lambda value: isinstance(value, Sink)),
-    "dead_letters": (_SINKS, or_none(lambda value: isinstance(value, Sink))),
-    "checkpoint": ("a pathlib.Path", lambda value: isinstance(value, Path)),
-    "decode": ("Json or Bytes", or_none(lambda value: isinstance(value, Decode))),
-    "versions": ("Versions", or_none(lambda value: isinstance(value, Versions))),
-    "check": ("a function of a path", or_none(callable)),
-    "every_s": ("a number of seconds, or None", or_none(number)),
-}
 
 
 def stream(
@@ -66,71 +51,63 @@ def stream(
     """Start a stream of predictions; killed, it goes on from ``checkpoint`` when it is started again.
 
     How often a row may then be in a sink: `guarantee`. A message that does not decode goes on without a
-    prediction and with its ``error``, or to ``dead_letters`` alone. With ``on_error="quarantine"`` so do
-    those that the model fails on.
+    prediction and with its ``error``. With ``on_error="quarantine"`` so does one that the model fails on;
+    otherwise it ends the stream, now and whenever it is started again. With ``dead_letters`` both go there
+    alone, and ``on_error`` is ``quarantine`` unless it is given.
 
     Args:
         source: a topic, or a streaming DataFrame.
         model: as in `predict`; with ``versions`` it is called ``model(device, path)``.
         sink: where rows go.
-        checkpoint: a folder that driver and executors share.
+        checkpoint: a folder of a file system that driver and executors share.
         decode: what is in the messages; ``None``: the model gets the rows as they are.
         dead_letters: another sink, for messages with an error. Each micro-batch is predicted once and
             written to both sinks.
         versions: the model may change: each micro-batch is predicted by one version, and again by it if
             it is repeated.
-        check: called with a new version's path before it serves; raises or returns ``False`` to reject it.
+        check: called with a new version's path before it serves. It rejects it by raising, or by returning
+            what is not true, numpy's or Python's; ``None`` lets it pass.
         every_s: how often to look for new rows; ``None``: read what is there now, then end.
         output: names and types of the new columns.
         options: more arguments of `predict`.
 
     Raises:
-        BadSpec: an argument is wrong.
+        BadSpec: an argument is wrong, or a folder of Parquet files is not this stream's.
         VerifyFailed: the version that the pointer names was rejected, and none served before.
         SparkFailed: Spark would not start it, e.g. has no connector for the sink.
     """
-    wrong = mistyped(
-        _KINDS, source=source, model=model, sink=sink, checkpoint=checkpoint, decode=decode,
-        dead_letters=dead_letters, versions=versions, check=check, every_s=every_s,
-    )  # fmt: skip
-    if wrong := [*wrong, *_unfit(options, own=() if versions is None else ("model_path",))]:
-        raise BadSpec("stream", wrong)
-    tensors = isinstance(decode, Bytes) and decode.dtype is not None
-    if tensors and options.get("batches") == "arrow":
-        raise BadSpec("stream", ["decode: an Arrow batch has no tensors; give Bytes() and get the bytes"])
-    rows = rows_of(source)
-    watch = _watch(rows.sparkSession, versions, check) if versions is not None else None
+    given = {
+        "source": source, "model": model, "sink": sink, "checkpoint": checkpoint, "decode": decode,
+        "dead_letters": dead_letters, "versions": versions, "check": check, "every_s": every_s,
+    }  # fmt: skip
+    if problems := wrong(given, options):
+        raise BadSpec("stream", problems)
     if isinstance(decode, Bytes) and decode.dtype is not None:
         options["preprocess"] = Tensors(decode=decode, then=options.get("preprocess"))
     if versions is not None:
         options["model_path"] = versions.path_of_batch
+    if dead_letters is not None:
+        options.setdefault("on_error", "quarantine")
+    rows = rows_of(source)
     names = inputs(decode, rows.columns)
     frame = predict(decoded(rows, decode), model=model, input=names, output=output, **options)
-    refuse(frame, sink, dead_letters)
+    spark = frame.sparkSession
+    if problems := unwritable(frame.columns, sink, dead_letters) or foreign(
+        spark, sink, dead_letters, checkpoint=checkpoint
+    ):
+        raise BadSpec("stream", problems)
+    watch = _watch(spark, versions, check) if versions is not None else None
     others = {*rows.columns, *names, ERROR}
-    answers = tuple(name for name in frame.columns if name not in others)
-    folder = checkpoint / "rows"
+    added = tuple(name for name in frame.columns if name not in others)
+    folder = checkpoint.absolute() / "rows"
     if dead_letters is None:
-        writing = writer(frame, sink, answers=answers)
+        writing = writer(frame, sink, names=added, checkpoint=folder)
     else:
-        both = Both(rows=sink, dead=dead_letters, answers=answers, checkpoint=folder)
+        both = Both(rows=sink, dead=dead_letters, names=added, checkpoint=folder)
         writing = frame.writeStream.foreachBatch(both)
     when = {"availableNow": True} if every_s is None else {"processingTime": f"{every_s} seconds"}
-    query = started(writing.option("checkpointLocation", str(folder)).trigger(**when).start)
+    query = started(writing.option("checkpointLocation", on_disk(folder)).trigger(**when).start)
     return Stream(query, watch)
-
-
-def _unfit(options: Collection[str], *, own: Collection[str]) -> list[str]:
-    """Say which options are no arguments of `predict` that a stream takes; it sets ``own`` ones itself."""
-    own = {"df", "input", "error", *own}
-    others = inspect.signature(predict).parameters.keys() - own
-    known = others | inspect.signature(stream).parameters.keys() - {"options"}
-    return [
-        f"{name}: a stream sets it itself"
-        if name in own
-        else f"{name}: unknown argument; {nearest(name, known)}"
-        for name in sorted(set(options) - others)
-    ]
 
 
 def _watch(spark: SparkSession, versions: Versions, check: Callable[[Path], object] | None) -> Watch:

@@ -11,25 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tritium.errors import BadSpec
 from tritium.infer.micro_batch import told
 from tritium.streams.decode import ERROR
-from tritium.streams.ends import ID_HEADER, Delta, Kafka, Parquet, Sink
+from tritium.streams.ends import Delta, Kafka, Parquet, Sink
+from tritium.streams.folders import on_disk
+from tritium.streams.message import answers, letters
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import DataFrame
 
-__all__ = ["Both", "refuse", "writer"]
+__all__ = ["Both", "writer"]
 
 _MARK = "mapreduce.fileoutputcommitter.marksuccessfuljobs"
-_ORIGIN = ("topic", "partition", "offset")
 
 
-def writer(frame: DataFrame, sink: Sink, *, answers: tuple[str, ...]) -> Any:
-    """Set the writer of a stream with one sink up."""
+def writer(frame: DataFrame, sink: Sink, *, names: tuple[str, ...], checkpoint: Path) -> Any:
+    """Set the writer of a stream with one sink up; ``names`` are the model's columns."""
     match sink:
         case Kafka():
-            messages = _messages(frame, sink, answers)
+            messages = answers(frame, _columns(sink, frame, names), checkpoint=checkpoint)
             return messages.writeStream.format("kafka").options(**_topic(sink))
         case Delta(path=path):
             return frame.writeStream.format("delta").option("path", path)
@@ -43,14 +43,15 @@ class Both:
 
     rows: Sink
     dead: Sink
-    answers: tuple[str, ...]
+    names: tuple[str, ...]
+    """The model's columns."""
     checkpoint: Path
 
     def __call__(self, frame: DataFrame, batch: int) -> None:
         """Predict once and write twice."""
         decided = self._decided(frame, batch)
-        self._write(decided.where(f"{ERROR} is null").drop(ERROR), self.rows, self.answers, batch)
-        bad = decided.where(f"{ERROR} is not null").drop(*self.answers)
+        self._write(decided.where(f"{ERROR} is null").drop(ERROR), self.rows, self.names, batch)
+        bad = decided.where(f"{ERROR} is not null").drop(*self.names)
         if not bad.isEmpty():
             self._write(bad, self.dead, None, batch)
 
@@ -64,22 +65,28 @@ class Both:
         folder = self.checkpoint.parent / "decided" / query / str(batch)
         if not (folder / "_SUCCESS").exists():
             with told(frame.sparkSession, query=query, batch=batch):
-                frame.write.mode("overwrite").option(_MARK, "true").parquet(str(folder))
+                frame.write.mode("overwrite").option(_MARK, "true").parquet(on_disk(folder))
         shutil.rmtree(folder.with_name(str(batch - 1)), ignore_errors=True)  # which both sinks have
-        return frame.sparkSession.read.parquet(str(folder))
+        return frame.sparkSession.read.parquet(on_disk(folder))
 
     def _query(self) -> str:
         """The query's id, which is its checkpoint's: another checkpoint counts batches anew."""
         return str(json.loads((self.checkpoint / "metadata").read_text(encoding="utf-8"))["id"])
 
-    def _write(self, frame: DataFrame, sink: Sink, answers: tuple[str, ...] | None, batch: int) -> None:
+    def _write(self, frame: DataFrame, sink: Sink, names: tuple[str, ...] | None, batch: int) -> None:
+        """Write answers, or without ``names`` dead letters."""
         query = self._query()
         match sink:
             case Kafka():
-                _messages(frame, sink, answers).write.format("kafka").options(**_topic(sink)).save()
+                messages = (
+                    letters(frame, checkpoint=self.checkpoint)
+                    if names is None
+                    else answers(frame, _columns(sink, frame, names), checkpoint=self.checkpoint)
+                )
+                messages.write.format("kafka").options(**_topic(sink)).save()
             case Delta(path=path):
                 # The table remembers this, and takes no batch twice.
-                once = frame.write.option("txnAppId", f"{query}-{'dead' if answers is None else 'rows'}")
+                once = frame.write.option("txnAppId", f"{query}-{'dead' if names is None else 'rows'}")
                 once.format("delta").mode("append").option("txnVersion", batch).save(path)
             case Parquet(path=path):
                 frame.write.mode("overwrite").parquet(f"{path}/batch={query}-{batch}")
@@ -89,44 +96,6 @@ def _topic(sink: Kafka) -> dict[str, str]:
     return {"kafka.bootstrap.servers": sink.servers, "topic": sink.topic, **sink.options}
 
 
-def refuse(frame: DataFrame, sink: Sink, dead: Sink | None) -> None:
-    """Refuse a topic for rows that come from none, and a folder whose log would hide what is written to it.
-
-    Raises:
-        BadSpec: so it is.
-    """
-    of_kafka = {"key", "headers", *_ORIGIN} <= set(frame.columns)
-    if not of_kafka and (isinstance(sink, Kafka) or isinstance(dead, Kafka)):
-        raise BadSpec("stream", ["sink: rows for Kafka must come from Kafka, with their key and headers"])
-    for one in (sink, dead) if dead is not None else ():
-        if isinstance(one, Parquet) and Path(one.path, "_spark_metadata").exists():
-            raise BadSpec(
-                "stream",
-                [f"sink: {one.path} was written by a stream without dead_letters; take another folder"],
-            )
-
-
-def _messages(frame: DataFrame, sink: Kafka, answers: tuple[str, ...] | None) -> DataFrame:
-    """Make messages: key and headers of the row, a JSON object, and the same id for each copy of it.
-
-    Without ``answers`` they are dead letters, with the value that they had.
-    """
-    from pyspark.sql import functions as sql
-
-    marks = {ID_HEADER: sql.concat_ws("/", *_ORIGIN)}
-    if answers is None:
-        value = sql.col("value")
-        marks["tritium-error"] = sql.col(f"{ERROR}.message")
-    else:
-        names = [*(sink.columns or answers), *([ERROR] if ERROR in frame.columns else [])]
-        value = sql.to_json(sql.struct(*dict.fromkeys(names)))
-    others = sql.filter("headers", lambda header: ~header["key"].isin(*marks))
-    ours = sql.array(*(_header(name, text) for name, text in marks.items()))
-    headers = sql.when(sql.col("headers").isNull(), ours).otherwise(sql.concat(others, ours))
-    return frame.select("key", value.alias("value"), headers.alias("headers"))
-
-
-def _header(name: str, text: Column) -> Column:
-    from pyspark.sql import functions as sql
-
-    return sql.struct(sql.lit(name).alias("key"), text.cast("binary").alias("value"))
+def _columns(sink: Kafka, frame: DataFrame, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Name what goes into an answer; where errors go elsewhere, the frame has none."""
+    return (*(sink.columns or names), *((ERROR,) if ERROR in frame.columns else ()))
