@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +27,12 @@ class Door:
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
         self._callers: dict[int, Link] = {}
+        self._called = -math.inf
+
+    @property
+    def expects(self) -> bool:
+        """Whether somebody who called a moment ago has yet to say something."""
+        return bool(self._callers) and time.monotonic() - self._called < _SEND_LIMIT_S
 
     @property
     def filenos(self) -> list[int]:
@@ -37,6 +45,7 @@ class Door:
             raw, _ = self._listener.accept()
             raw.settimeout(_SEND_LIMIT_S)
             self._callers[raw.fileno()] = Link(raw)
+            self._called = time.monotonic()
             return None
         link = self._callers.pop(fileno)
         with contextlib.suppress(OSError, EOFError):

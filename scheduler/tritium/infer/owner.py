@@ -200,8 +200,7 @@ class _Owner:
                     self._hear(one)
                 elif one not in lives and (caller := self._door.opened(one)) is not None:
                     self._welcome(*caller)
-            needed = bool(self._guests) or self._loaded is None
-            if needed:
+            if needed := self._needed():
                 idle_since = time.monotonic()
             self._drainable.weigh(self._order.priority if needed else None)
         self._door.close()
@@ -214,8 +213,11 @@ class _Owner:
         """Whether nobody needs it, or it must go: who has not heard of it by then hears it hang up."""
         if self._guests:
             return self._leave_by is not None and time.time() >= self._leave_by
-        idle = self._loaded is not None and time.monotonic() - idle_since > self._order.keep_s
+        idle = not self._needed() and time.monotonic() - idle_since > self._order.keep_s
         return idle or self._leave_by is not None
+
+    def _needed(self) -> bool:
+        return bool(self._guests) or self._loaded is None or self._door.expects
 
     def _welcome(self, link: Link, most: int) -> None:
         """Let a caller feed this owner, if few enough do."""
