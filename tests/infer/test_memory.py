@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tritium.infer.forms import copied
 from tritium.infer.memory import Memory, read, view_of
 
 
@@ -44,6 +45,20 @@ def test_arrays_lie_in_the_memory_itself_and_cannot_be_changed() -> None:
 
     assert found.sum() == 1000
     assert not found.flags.writeable
+
+
+@pytest.mark.parametrize(
+    "column", [np.arange(3), [np.arange(2), np.arange(3)], pa.array([1, None])], ids=type
+)
+def test_a_copy_of_what_was_read_outlives_what_is_written_next(column: Any) -> None:
+    memory = Memory()
+    where, _ = memory.write({"y": column})
+    view = view_of(os.dup(memory.fileno))
+
+    kept = copied(read(view, where))["y"]
+    memory.write(np.full(view.nbytes // 16, -1))
+
+    assert [np.array(one).tolist() for one in kept] == [np.array(one).tolist() for one in column]
 
 
 def test_it_grows_when_it_must_and_only_then() -> None:
