@@ -10,7 +10,7 @@ import pytest
 import tritium
 from tritium.errors import BadSpec
 from tritium.streams import Bytes, Delta, Kafka, KafkaSource, Parquet, Sink, Versions
-from tritium.streams.arguments import unwritable
+from tritium.streams.arguments import unwritable, wrong
 
 GIVEN: dict[str, Any] = {
     "source": KafkaSource(servers="nowhere", topic="in"),
@@ -18,6 +18,7 @@ GIVEN: dict[str, Any] = {
     "sink": Parquet(path="out"),
     "checkpoint": Path("checkpoint"),
 }
+ABSENT = dict.fromkeys(("decode", "dead_letters", "versions", "check", "every_s"))
 
 
 def refused(**given: Any) -> list[str]:
@@ -78,6 +79,21 @@ def test_dead_letters_take_no_topic_of_the_sinks() -> None:
     assert refused(sink=kafka("out"), dead_letters=kafka("out", "two:2")) == [
         "dead_letters: out is the sink's topic too; take another one"
     ]
+
+
+@pytest.mark.parametrize(
+    ("sink", "dead"),
+    [
+        (kafka("out"), kafka("dead")),
+        (kafka("in"), kafka("in", "three:3")),
+        (Parquet(path="out"), Delta(path="outer")),
+        (Delta(path="s3a://bucket/out"), Parquet(path="s3a://bucket/out/_dead")),
+    ],
+)
+def test_ends_that_are_apart_are_refused_for_nothing(sink: Sink, dead: Sink) -> None:
+    source = KafkaSource(servers="four:4", topic="in")
+
+    assert wrong({**GIVEN, **ABSENT, "source": source, "sink": sink, "dead_letters": dead}, {}) == []
 
 
 def test_no_stream_reads_what_it_writes() -> None:
