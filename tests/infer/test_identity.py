@@ -81,6 +81,21 @@ def test_a_link_that_leads_elsewhere_is_another_model(tmp_path: Path) -> None:
     assert lying_at(tmp_path / "now") != before
 
 
+def test_a_link_inside_a_model_that_leads_elsewhere_is_another_model(tmp_path: Path) -> None:
+    for version in ("v1", "v2"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "w").write_text(version * 2 if version == "v2" else version)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "now").symlink_to("../v1")
+    (tmp_path / "model" / "itself").symlink_to(".")
+    before = lying_at(tmp_path / "model")
+
+    (tmp_path / "model" / "now").unlink()
+    (tmp_path / "model" / "now").symlink_to("../v2")
+
+    assert lying_at(tmp_path / "model") != before
+
+
 def test_what_python_makes_of_the_code_beside_a_model_does_not_count(tmp_path: Path) -> None:
     (tmp_path / "net.py").touch()
     before = lying_at(tmp_path)

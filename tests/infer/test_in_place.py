@@ -6,6 +6,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,64 @@ def test_a_model_that_spoils_its_rows_answers_as_one_that_does_not(form: Form, d
     )
 
     assert spoilt == clean
+
+
+@pytest.mark.usefixtures("shared")
+@pytest.mark.parametrize("most", [2, 100], ids=["in parts", "at once"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda x: x,
+        pa.array,
+        lambda x: pa.RecordBatch.from_pydict({"y": x})["y"],
+        lambda x: [x[at : at + 1] for at in range(len(x))],
+        lambda x: [[x[at : at + 1]] * (at % 2 + 1) for at in range(len(x))],
+    ],
+    ids=["array", "Arrow array", "Arrow batch", "views", "ragged lists of views"],
+)
+def test_an_answer_in_any_form_may_lie_in_the_rows(answer: Callable[[Any], Any], most: int) -> None:
+    def predict(columns: Any) -> Any:
+        x = columns["x"]
+        x *= 10
+        if len(x) > most:
+            raise MemoryError
+        return {"y": answer(x)}
+
+    model, memory = Model(predict, ("y",), quarantine=False), Memory()
+    original = None
+    for first in (0, 5, 10):
+        where, grown = memory.write({"x": np.arange(first, first + 5)})
+        if grown or original is None:
+            original = Original(os.dup(memory.fileno))
+        values = model.answer(partial(original.read, where), 5).values["y"]
+
+        assert flat(values) == flat(answer(np.arange(first, first + 5) * 10))
+
+
+def flat(values: Any) -> list[Any]:
+    """Rows as lists of numbers, whatever form they have."""
+    rows = values.to_pylist() if isinstance(values, (pa.Array, pa.ChunkedArray)) else values
+    return [flat(row) if hasattr(row, "__len__") else int(row) for row in rows]
+
+
+@pytest.mark.usefixtures("shared")
+def test_a_search_for_bad_rows_reads_them_no_more_than_twice() -> None:
+    """To make them out of the memory takes long where they are texts or bytes."""
+    reads = []
+
+    def fresh() -> Any:
+        reads.append(1)
+        return {"x": np.arange(64)}
+
+    def predict(columns: Any) -> Any:
+        if {3, 40} & {*columns["x"].tolist()}:
+            raise ValueError("poison")
+        return columns["x"]
+
+    answer = Model(predict, ("y",), quarantine=True).answer(fresh, 64)
+
+    assert [one.row for one in answer.bad] == [3, 40]
+    assert len(reads) == 2
 
 
 @pytest.mark.usefixtures("shared")

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from tritium.infer.packing import packed
 
 CODE = """
 import enum, typing
@@ -86,3 +90,16 @@ def test_what_does_something_else_has_another_name(old: str, new: str) -> None:
 
 def test_scripts_in_different_folders_are_two_since_they_may_look_beside_themselves(tmp_path: Path) -> None:
     assert script(tmp_path / "one") != script(tmp_path / "two")
+
+
+def test_a_large_array_is_a_part_of_what_a_function_does() -> None:
+    """A pickler hands it on as it lies in memory."""
+    ones, twos = np.full(100_000, 1.0), np.full(100_000, 2.0)
+
+    names = [
+        packed(partial(sum, array), call="predict", argument="model").name
+        for array in (ones, ones.copy(), twos, np.asfortranarray(ones.reshape(100, 1000)))
+    ]
+
+    assert names[0] == names[1]
+    assert len({*names}) == 3

@@ -121,9 +121,8 @@ def test_the_model_is_loaded_with_its_path_and_not_for_tasks_without_rows(
     assert len((tmp_path / "loads").read_text()) == len({report.owner for report in reports})
 
 
-@pytest.mark.parametrize("told", ["path", "function"])
 def test_a_model_that_was_trained_anew_to_the_same_path_is_loaded_anew(
-    spark: SparkSession, tmp_path: Path, told: str
+    spark: SparkSession, tmp_path: Path
 ) -> None:
     """All devices are the old owners': they give way."""
 
@@ -136,7 +135,7 @@ def test_a_model_that_was_trained_anew_to_the_same_path_is_loaded_anew(
     answers = tritium.predict(
         spark.range(1, 3, 1, 2),
         model=load,
-        model_path=model if told == "path" else lambda _query, _batch: model,
+        model_path=model,
         gpu=devices,
         wait_s=20.0,
     )

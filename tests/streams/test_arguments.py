@@ -100,7 +100,7 @@ def test_no_stream_reads_what_it_writes() -> None:
     endless = "its topic in is the source's, and the stream would read what it writes for ever"
 
     assert refused(
-        source=KafkaSource(servers="one:1", topic="in"), sink=kafka("in"), dead_letters=kafka("in")
+        source=KafkaSource(servers="one:1", topic="other, in"), sink=kafka("in"), dead_letters=kafka("in")
     )[:2] == [f"sink: {endless}", f"dead_letters: {endless}"]
 
 
@@ -152,6 +152,11 @@ def test_an_answer_has_columns_that_there_are() -> None:
         typo.partition("; ")[0],
         "sink.columns: the rows have no column error",
     ]
+
+
+@pytest.mark.parametrize("name", ["prediction", "Prediction", "headers.key", "`prediction`"])
+def test_columns_are_named_as_spark_takes_them(name: str) -> None:
+    assert unwritable(MESSAGE, Kafka(servers="one:1", topic="out", columns=(name,)), None) == []
 
 
 def test_a_dead_letter_has_no_columns() -> None:

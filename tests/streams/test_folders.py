@@ -160,6 +160,17 @@ def test_older_rows_are_not_hidden(streams: Streams, spark: SparkSession, out: s
 
 
 @pytest.mark.spark
+def test_a_checkpoint_in_the_folder_itself_is_no_older_row(streams: Streams) -> None:
+    """As it is left by a stream that was stopped before its first batch."""
+    (streams.folder / "out" / "c").mkdir(parents=True)
+    streams.send(7)
+
+    streams.run("out/c", f"file:{streams.folder / 'out'}")
+
+    assert streams.found(f"file:{streams.folder / 'out'}") == [7]
+
+
+@pytest.mark.spark
 def test_a_stream_that_died_in_its_first_batch_finds_its_own_files_there(
     streams: Streams, out: str, root: Path
 ) -> None:

@@ -161,6 +161,16 @@ def test_a_batch_job_takes_what_the_pointer_names_now(versions: Versions) -> Non
         versions.current()
 
 
+def test_tasks_find_the_folders_in_whatever_folder_they_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    versions = Versions(store=Path("store"), state=Path("state"))
+    monkeypatch.chdir("/")
+
+    assert (versions.store, versions.state) == (tmp_path / "store", tmp_path / "state")
+
+
 def test_old_records_go(versions: Versions) -> None:
     served(versions, 1)
 

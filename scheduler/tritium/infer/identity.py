@@ -46,7 +46,7 @@ def _files(path: Path) -> Iterator[tuple[str, int, int]]:
     """List a file, or the files of a folder, always in the same order."""
     if path.is_file():
         yield _facts(path, path)
-    for folder, folders, names in os.walk(path):
+    for folder, folders, names in os.walk(path, followlinks=True):
         # What Python makes of the code there is no change of the model.
         folders[:] = sorted(name for name in folders if name != "__pycache__")
         for name in sorted(names):

@@ -70,8 +70,9 @@ class _Alike:
 
     def write(self, data: Any) -> int:
         """Take what the pickler writes, which never cuts a short text in two."""
-        self.hash.update(_SHORT_TEXT.sub(self._numbered, data))
-        return len(data)
+        whole = bytes(data)  # a large array comes as it lies in memory
+        self.hash.update(_SHORT_TEXT.sub(self._numbered, whole))
+        return len(whole)
 
     def _numbered(self, found: re.Match[bytes]) -> bytes:
         text = found[1].decode()

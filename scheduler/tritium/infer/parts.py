@@ -27,7 +27,7 @@ _OUT_OF_MEMORY = re.compile(
     # ONNX Runtime's arena (core/framework/bfc_arena.cc), full and at its limit
     "|Failed to allocate memory for requested buffer|Available memory of .* is smaller than requested bytes"
     # XGBoost (device_vector.cu), main memory of C++, of torch (c10/core/impl/alloc_cpu.cpp)
-    "|Memory allocation error on worker|bad_alloc|bad allocation|can't allocate memory",
+    "|Memory allocation error on worker|std::bad_alloc|^bad allocation$|(can't|cannot) allocate memory",
     re.IGNORECASE,
 )
 _OF_THE_DEVICE = re.compile(

@@ -155,6 +155,9 @@ class Prepare:
 
     def _preprocessed(self, columns: Any, rows: int) -> Any:
         assert self._preprocess is not None  # noqa: S101  it is only called if there is one
+        if isinstance(columns, Mapping):
+            for array in columns.values():
+                array.flags.writeable = False  # what is tried after a failure needs the rows as they are
         made = self._preprocess(columns)
         if self._form == "arrow":
             lengths = {"the batch": _rows(made)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,20 +48,29 @@ class Model:
     def answer(self, fresh: Callable[[], Any], rows: int) -> Answer:
         """Predict one batch, whose columns are ``fresh()`` whatever was done to them before.
 
+        The function may change what it gets. All rows at once lie in the shared memory, parts of them, which
+        are tried after a failure, are copies; so are the answers to these, as the next may overwrite them.
+
         Raises:
             Failure: the user's function failed, or returned what does not fit.
             Broken: and whatever it is given now, it will fail.
         """
         began = time.monotonic()
 
+        as_sent = functools.cache(fresh)
+
         def attempt(begin: int, end: int) -> Mapping[str, Any]:
-            return self._called(cut(fresh(), slice(begin, end)), end - begin)
+            if end - begin == rows:
+                return self._at_once(fresh(), rows)
+            part = copied(cut(as_sent(), slice(begin, end)))
+            answer: Mapping[str, Any] = copied(self._called(part, end - begin))
+            return answer
 
         try:
             parts, bad = in_parts(
                 rows, attempt, sizes=self._sizes, trust=self._trust if self.quarantine else None
             )
-            self._doubt(fresh, parts, bad)
+            self._doubt(as_sent, parts, bad)
         except Failure:
             raise
         except Exception as err:
@@ -71,6 +81,12 @@ class Model:
             predict_s=time.monotonic() - began,
             most=self._sizes.most,
         )
+
+    def _at_once(self, columns: Any, rows: int) -> Mapping[str, Any]:
+        proof = copied(cut(columns, slice(0, 1))) if self._proof is None else self._proof
+        answer = self._called(columns, rows)
+        self._proof = proof
+        return answer
 
     def _called(self, columns: Any, rows: int) -> Mapping[str, Any]:
         try:
@@ -86,12 +102,11 @@ class Model:
         self.called = time.monotonic()
         try:
             answer = self.predict(tensors(columns) if self.form == "torch" else columns)
-            found = self._fitting(answer, rows)
+            return self._fitting(answer, rows)
         except SystemExit as err:
             raise Failure.of("predict failed", err) from err
         finally:
             self.called = None
-        return {name: _apart(made, columns) for name, made in found.items()}
 
     def _fitting(self, answer: Any, rows: int) -> Mapping[str, Any]:
         try:
@@ -100,10 +115,10 @@ class Model:
             # This is a mistake of the program, whatever the rows are.
             raise Failure.of("predict returned what does not fit", err) from err
 
-    def _doubt(self, fresh: Callable[[], Any], parts: Sequence[Part[Any]], bad: Sequence[Bad]) -> None:
+    def _doubt(self, as_sent: Callable[[], Any], parts: Sequence[Part[Any]], bad: Sequence[Bad]) -> None:
         """Find out whether a model that failed on some rows still does what it could."""
         if self._proof is None and parts:
-            self._proof = copied(cut(fresh(), slice(parts[0].begin, parts[0].begin + 1)))
+            self._proof = copied(cut(as_sent(), slice(parts[0].begin, parts[0].begin + 1)))
         if bad and self._proof is not None and not self._still_works():
             raise Broken(f"predict failed: {bad[-1].kind}: {bad[-1].message}", "")
 
@@ -131,16 +146,6 @@ def _by_name(answer: Any, output: Sequence[str], rows: int) -> Mapping[str, Any]
         if len(values) != rows:
             raise ValueError(f"{name}: {len(values)} rows for a batch of {rows}")
     return found
-
-
-def _apart(made: Any, columns: Any) -> Any:
-    """Copy an answer that lies in the rows themselves, which do not stay as the function left them."""
-    if isinstance(made, list):
-        return [_apart(one, columns) if isinstance(one, np.ndarray) else one for one in made]
-    if not isinstance(made, np.ndarray) or not isinstance(columns, Mapping):
-        return made
-    inside = any(isinstance(c, np.ndarray) and np.may_share_memory(made, c) for c in columns.values())
-    return made.copy() if inside else made
 
 
 def joined(parts: list[Any]) -> Any:

@@ -60,11 +60,16 @@ def unwritable(columns: Collection[str], sink: Sink, dead: Sink | None) -> list[
         problems += [
             f"sink.columns: the rows have no column {name}; {nearest(name, known)}"
             for name in sink.columns
-            if name not in known
+            if not _resolves(name, known)
         ]
     if isinstance(dead, Kafka) and dead.columns is not None:
         problems.append("dead_letters.columns: a dead letter keeps its value; only answers have columns")
     return problems
+
+
+def _resolves(name: str, known: Collection[str]) -> bool:
+    """Whether Spark finds a column, in large or small letters, or a field in it; it reads quotes itself."""
+    return name.startswith("`") or name.partition(".")[0].lower() in {column.lower() for column in known}
 
 
 def _unfit(given: Mapping[str, Any], options: Collection[str]) -> list[str]:
@@ -111,7 +116,8 @@ def _ends(given: Mapping[str, Any]) -> list[str]:
 
 def _same_topic(one: KafkaSource | Kafka, other: Kafka) -> bool:
     servers = {server.strip() for server in one.servers.split(",")}
-    return one.topic == other.topic and not servers.isdisjoint(
+    topics = {topic.strip() for topic in one.topic.split(",")}
+    return other.topic in topics and not servers.isdisjoint(
         server.strip() for server in other.servers.split(",")
     )
 

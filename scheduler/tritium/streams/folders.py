@@ -61,7 +61,9 @@ def _logged(spark: SparkSession, path: str, checkpoint: Path) -> list[str]:
         two = "they are of two streams; take the one that belongs to the other, or new ones"
         return [f"sink: {where}: {two}"]
     # From the first plan on files may be its own, of a batch that was never logged.
-    visible = (name for name in _names(spark, path) or () if not name.startswith(("_", ".")))
+    beside = Path(path.removeprefix("file:")).absolute() == checkpoint.absolute().parent
+    own = checkpoint.name if beside else ""
+    visible = (name for name in _names(spark, path) or () if not name.startswith(("_", ".")) and name != own)
     if planned is None and any(visible):
         hidden = "holds files that are in no stream's log, and the log of this one would hide them"
         return [f"sink: {path} {hidden}; take an empty folder"]

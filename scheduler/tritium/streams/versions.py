@@ -34,6 +34,11 @@ class Versions:
     pointer: str = "model"
     """The store's pointer to the version to use; ``tritium run`` moves ``model`` to what it has verified."""
 
+    def __post_init__(self) -> None:
+        """Mean the same folders in tasks, which run in other working directories."""
+        for name in ("store", "state"):
+            object.__setattr__(self, name, getattr(self, name).absolute())
+
     def publish(self, files: Path) -> str:
         """Put a folder of files into the store as a version and let the pointer name it, without a pipeline.
 
