@@ -135,6 +135,8 @@ class Original:
         finally:
             os.close(fileno)
         self._bytes = np.frombuffer(self._map, np.uint8)
+        self._lent = False
+        """Whether somebody may have changed it since it was as it was sent."""
 
     def read(self, where: Extent) -> Any:
         """Return the value that was written, whatever was done to it since: numpy's arrays may be changed.
@@ -142,6 +144,7 @@ class Original:
         Arrow's cannot: to Arrow, and to what gets its buffers, they are immutable.
         """
         self.restore()
+        self._lent = True
         value = read(memoryview(self._map), where)
         if not isinstance(value, Mapping):
             return value
@@ -149,8 +152,9 @@ class Original:
 
     def restore(self) -> None:
         """Drop what was changed; if nothing was, nothing is dropped: pages take a while to come back."""
-        if self._changed():
+        if self._lent and self._changed():
             self._map.madvise(mmap.MADV_DONTNEED)
+        self._lent = False
 
     def _changeable(self, column: Any) -> Any:
         """Return an array that lies in here anew; others, as of texts, are copies already."""
