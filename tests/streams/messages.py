@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from pyspark import cloudpickle
 
 import tritium
 from tritium.streams import Sink, Versions
 
-__all__ = ["END_LIMIT_S", "drain", "forget_commit", "numbers", "publish"]
+__all__ = ["END_LIMIT_S", "drain", "forget_commit", "no_two", "numbers", "publish"]
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 END_LIMIT_S = 300.0
+
+
+def no_two(_: Any) -> Any:
+    """Load a model that doubles ``n`` and fails on 2."""
+
+    def predict(batch: Mapping[str, Any]) -> Any:
+        if 2 in batch["n"]:
+            raise ValueError("two")
+        return batch["n"] * 2.0
+
+    return predict
 
 
 def numbers(first: int, last: int) -> list[bytes]:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,7 +18,7 @@ from pyspark import cloudpickle
 from pyspark.sql import SparkSession
 
 from rigs.cluster import local
-from streams.messages import drain, forget_commit
+from streams.messages import drain, forget_commit, no_two
 from tritium.errors import BadSpec
 from tritium.streams import Parquet
 from tritium.streams.folders import of_another
@@ -42,15 +41,6 @@ def spark(root: Path) -> Iterator[SparkSession]:
     }
     with local(2, machine="two-t4", conf=conf) as session:
         yield session
-
-
-def no_two(_: Any) -> Any:
-    def predict(batch: Mapping[str, Any]) -> Any:
-        if 2 in batch["n"]:
-            raise ValueError("two")
-        return batch["n"] * 2.0
-
-    return predict
 
 
 class Streams:

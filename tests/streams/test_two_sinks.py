@@ -12,21 +12,12 @@ from pyspark import cloudpickle
 from pyspark.sql import SparkSession
 
 from rigs.kafka import Broker
-from streams.messages import drain, forget_commit, numbers
+from streams.messages import drain, forget_commit, no_two, numbers
 from tritium.errors import ModelFailed, SparkFailed
 from tritium.streams import Delta, Json, Kafka, KafkaSource, Parquet, Sink
 
 pytestmark = [pytest.mark.kafka, pytest.mark.delta, pytest.mark.timeout(900)]
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
-
-
-def no_two(_: Any) -> Any:
-    def predict(batch: Mapping[str, Any]) -> Any:
-        if 2 in batch["n"]:
-            raise ValueError("two")
-        return batch["n"] * 2.0
-
-    return predict
 
 
 BROKEN = "the value is no JSON object of the schema"
