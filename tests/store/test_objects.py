@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -146,3 +150,65 @@ def test_a_tree_that_cannot_be_copied_is_a_sentence(tmp_path: Path) -> None:
         store.put(tmp_path / "absent")
 
     assert not any((tmp_path / "store").rglob("*.pt"))
+
+
+def test_what_is_being_put_is_never_swept_and_what_a_dead_process_left_is_as_soon_as_nobody_puts(
+    tmp_path: Path,
+) -> None:
+    tree, root = plant(tmp_path / "tree", {"model.pt": b"weights"}), tmp_path / "store"
+    other = Store(root, disk=LocalDisk())
+
+    class Swept(LocalDisk):
+        def move(self, tree: Path, target: Path) -> None:
+            other.sweep()
+            super().move(tree, target)
+
+    with subprocess.Popen(
+        [sys.executable, "-c", _STANDS, str(root), str(tree)], stdout=subprocess.PIPE
+    ) as stands:
+        try:
+            assert stands.stdout is not None
+            assert stands.stdout.readline() == b"copied\n"
+            other.sweep()
+            (left,) = (root / "incoming").iterdir()
+            assert read(left) == {"model.pt": b"weights"}
+        finally:
+            stands.kill()
+    name = Store(root, disk=Swept()).put(tree)
+
+    assert other.whole(name)
+    assert list((root / "incoming").iterdir()) == [left]
+    other.sweep()
+    assert not list((root / "incoming").iterdir())
+
+
+_STANDS = """
+import sys, time
+from pathlib import Path
+from tritium.store.disk import LocalDisk
+from tritium.store.objects import Store
+
+class Stands(LocalDisk):
+    def move(self, tree, target):
+        print("copied", flush=True)
+        time.sleep(600)
+
+Store(Path(sys.argv[1]), disk=Stands()).put(Path(sys.argv[2]))
+"""
+
+
+def test_a_file_system_without_locks_takes_objects_and_is_not_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(_: int, __: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    store = Store(tmp_path / "store", disk=LocalDisk())
+    left = plant(tmp_path / "store" / "incoming" / "dead", {"model.pt": b"wei"})
+
+    name = store.put(plant(tmp_path / "tree", {"model.pt": b"weights"}))
+    store.sweep()
+
+    assert store.whole(name)
+    assert left.is_dir()

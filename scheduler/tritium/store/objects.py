@@ -6,10 +6,14 @@ twice without harm.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import hashlib
+import os
 import secrets
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NewType
 
@@ -25,6 +29,8 @@ ObjectId = NewType("ObjectId", str)
 
 _THERE = frozenset({errno.EEXIST, errno.ENOTEMPTY})
 """How a rename says that there is a folder of that name, with files."""
+_LOCKLESS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK})
+"""How a file system says that it has no locks (``flock``)."""
 
 
 class Damaged(CannotPublish):
@@ -64,14 +70,16 @@ class Store:
         """
         incoming = self._root / "incoming" / secrets.token_hex(8)
         try:
-            shutil.copytree(tree, incoming)
-            name = hash_of(incoming)
-            if not self.whole(name):
-                self._publish(incoming, name)
+            with self._putting():
+                try:
+                    shutil.copytree(tree, incoming)
+                    name = hash_of(incoming)
+                    if not self.whole(name):
+                        self._publish(incoming, name)
+                finally:
+                    shutil.rmtree(incoming, ignore_errors=True)
         except (OSError, shutil.Error) as err:
             raise CannotPublish(f"{tree} cannot be put into the store {self._root}: {err}") from err
-        finally:
-            shutil.rmtree(incoming, ignore_errors=True)
         return name
 
     def _publish(self, incoming: Path, name: ObjectId) -> None:
@@ -143,8 +151,47 @@ class Store:
         return self._disk.create(self._entry(pointer, number), content)
 
     def sweep(self) -> None:
-        """Remove what a killed run left half copied; only while no other run uses the store."""
-        shutil.rmtree(self._root / "incoming", ignore_errors=True)
+        """Remove what killed processes left half copied, or nothing while somebody puts something.
+
+        Whoever puts has the lock shared, from before its folder is there until that is gone, and no two
+        folders have one name. So what was there before nobody had the lock is nobody's, now and for ever.
+        """
+        incoming = self._root / "incoming"
+        left = list(incoming.iterdir()) if incoming.is_dir() else []
+        if left and self._quiet():
+            for folder in left:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _putting(self) -> Iterator[None]:
+        """Have the lock of all who put; the kernel gives it back, however the process ends."""
+        descriptor = self._lock()
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH)  # nobody has it alone for longer than a moment
+            except OSError as err:
+                if err.errno not in _LOCKLESS:  # where there are none, nothing is swept either
+                    raise
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _quiet(self) -> bool:
+        """Whether nobody puts anything at this moment; never where that cannot be known."""
+        descriptor = self._lock()
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        else:
+            return True
+        finally:
+            os.close(descriptor)
+
+    def _lock(self) -> int:
+        self._root.mkdir(parents=True, exist_ok=True)
+        # Open for writing too: NFS locks nothing else for one alone.
+        return os.open(self._root / "incoming.lock", os.O_RDWR | os.O_CREAT, 0o666)
 
     def _entry(self, pointer: str, number: int) -> Path:
         return self._root / "pointers" / pointer / f"{number:08}"
