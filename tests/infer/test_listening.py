@@ -77,7 +77,7 @@ class Rig:
     def guest(self) -> Link:
         link = connect(self.address, within_s=60)
         assert link is not None
-        link.send(("attach", 99))
+        link.send(("attach", 99, "a0"))
         (word, _), _ = link.receive()
         assert word == "welcome"
         return link

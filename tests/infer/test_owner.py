@@ -144,7 +144,7 @@ def test_an_owner_that_hears_what_it_cannot_read_goes_on_for_the_others(
     (address,) = addresses(one_gpu.place.executor)
     link = connect(address, within_s=60)
     assert link is not None
-    link.send(("attach", 2))
+    link.send(("attach", 2, "a0"))
     link.receive()
 
     link.socket.send(b"no message")

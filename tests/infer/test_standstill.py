@@ -101,7 +101,7 @@ def test_who_calls_and_says_nothing_keeps_no_other_task_waiting(one_gpu: Executo
     assert silent is not None
     assert other is not None
 
-    other.send(("attach", 1))
+    other.send(("attach", 1, "a0"))
 
     (word, _), _ = other.receive()
     assert word == "welcome"

@@ -50,6 +50,7 @@ class Executor:
         quarantine: bool = False,
         keep_s: float = 60,
         limit_s: float = 60,
+        call: str = "a0",
     ) -> Lodging:
         """Prepare one task's search for owners of a model with one output, ``y``."""
         pickled = cloudpickle.dumps((load, ()))
@@ -69,6 +70,7 @@ class Executor:
             order,
             self.place,
             model=digest(pickled, gpu, quarantine),
+            call=call,
             request=Request(
                 members=1, devices_each=gpu, kind="replicas", share_mib=share_mib, priority=priority
             )

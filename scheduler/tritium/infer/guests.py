@@ -39,7 +39,7 @@ class Door:
         """What to listen at for those who call."""
         return [*self._callers, self._listener.fileno()]
 
-    def opened(self, fileno: int) -> tuple[Link, int] | None:
+    def opened(self, fileno: int) -> tuple[Link, int, str] | None:
         """Hear of a caller; once it asks to be one of at most so many guests, it is to be answered."""
         if fileno == self._listener.fileno():
             raw, _ = self._listener.accept()
@@ -50,9 +50,9 @@ class Door:
         link = self._callers.pop(fileno)
         with contextlib.suppress(OSError, EOFError):
             if is_ours(link.socket):
-                (word, most), _ = link.receive()
+                (word, most, call), _ = link.receive()
                 if word == "attach":
-                    return link, most
+                    return link, most, call
         link.close()
         return None
 
@@ -68,6 +68,8 @@ class Guest:
     """One task that feeds this owner."""
 
     link: Link
+    call: str
+    """The call of ``predict`` that it is a part of."""
     originals: dict[int, Original] = field(default_factory=dict)
     answers: dict[int, Memory] = field(default_factory=dict)
 

@@ -60,6 +60,8 @@ class Owner:
     host: str
     executor: str
     """E.g. ``executor 1``."""
+    knows: bool
+    """Whether it got batches of this call of ``predict`` before: they can be made ready."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,12 +101,14 @@ class Lodging:
         place: Place,
         *,
         model: str,
+        call: str,
         request: Request | None,
         policy: str,
         granted: Sequence[str] | None,
     ) -> None:
         self._order = replace(order, executor=place.name)
         self._place, self._model, self._request, self._policy = place, model, request, policy
+        self._call = call
         self._share_mib = request.share_mib if request is not None else 0
         self._granted = tuple(granted) if granted is not None else None
         self._view: TaskView | None = None
@@ -148,7 +152,7 @@ class Lodging:
         for address in addresses(self._place.executor, self._model):
             if time.monotonic() < self._silent.get(address, 0.0):
                 continue
-            answer = _attached(address, most=1, within_s=_SILENT_S)
+            answer = self._attached(address, most=1, within_s=_SILENT_S)
             if isinstance(answer, Owner):
                 return answer
             if isinstance(answer, int):
@@ -167,7 +171,7 @@ class Lodging:
         if isinstance(fed := self._unfed(), Owner):  # which another task has started meanwhile
             return fed
         for address, guests in sorted(fed.items(), key=lambda item: item[::-1]):
-            if isinstance(owner := _attached(address, most=guests + 1, within_s=_SILENT_S), Owner):
+            if isinstance(owner := self._attached(address, most=guests + 1, within_s=_SILENT_S), Owner):
                 return owner
         return None
 
@@ -185,7 +189,7 @@ class Lodging:
         if self._request is None:
             return self._start((), None)
         if self._view is None or self._share_mib:
-            self._view = self._look()
+            self._view = task_view(self._granted, environ=os.environ)
         else:
             self._view = refreshed(self._view)
         others = addresses(self._place.executor, self._model)
@@ -209,9 +213,6 @@ class Lodging:
             return view
         there = {address.rpartition("-")[2] for address in addresses(self._place.executor, self._model)}
         return replace(view, pool=tuple(uuid for uuid in view.pool if digest(uuid) not in there))
-
-    def _look(self) -> TaskView:
-        return task_view(self._granted, environ=os.environ)
 
     def _start(self, devices: tuple[Device, ...], hold: Hold | None) -> Owner | str:
         """Start the process; it is nobody's child, and may be called from now on."""
@@ -245,7 +246,7 @@ class Lodging:
                 for life in lives:
                     os.close(life)
                 memory.close()
-        attached = _attached(address, most=1, within_s=_START_S)
+        attached = self._attached(address, most=1, within_s=_START_S)
         if attached in (_GONE, _SILENT):
             raise CannotHold(f"{self._order.what} did not start; the executor's stderr may say why")
         return attached if isinstance(attached, Owner) else "another task was faster"
@@ -268,30 +269,28 @@ class Lodging:
             given["OMP_NUM_THREADS"] = str(max(1, part))
         return {**base_environment(os.environ), **given}
 
+    def _attached(self, address: str, most: int, *, within_s: float) -> Owner | int | str:
+        """Ask an owner for a place; without one, how many it has given away, or `_GONE`, or `_SILENT`.
 
-def _attached(address: str, most: int, *, within_s: float) -> Owner | int | str:
-    """Ask an owner for a place; without one, how many it has given away, or `_GONE`, or `_SILENT`.
-
-    One that was stopped by a signal is ended: nobody else would.
-    """
-    link = connect(address, within_s=within_s)
-    if link is None:
-        return _GONE
-    try:
-        link.send(("attach", most))
-        (word, facts), _ = link.receive()
-    except TimeoutError:
-        _end_if_stopped(pid_of(link.socket))
-        word, facts = "silent", _SILENT
-    except (OSError, EOFError):
-        word, facts = "gone", _GONE
-    if word != "welcome":
-        link.close()
-        answer: int | str = facts
-        return answer
-    link.socket.settimeout(None)
-    pid, devices, host, executor = facts
-    return Owner(link=link, pid=pid, devices=devices, host=host, executor=executor)
+        One that was stopped by a signal is ended: nobody else would.
+        """
+        link = connect(address, within_s=within_s)
+        if link is None:
+            return _GONE
+        try:
+            link.send(("attach", most, self._call))
+            (word, facts), _ = link.receive()
+        except TimeoutError:
+            _end_if_stopped(pid_of(link.socket))
+            word, facts = "silent", _SILENT
+        except (OSError, EOFError):
+            word, facts = "gone", _GONE
+        if word != "welcome":
+            link.close()
+            answer: int | str = facts
+            return answer
+        link.socket.settimeout(None)
+        return Owner(link=link, **facts)
 
 
 def _end_if_stopped(pid: int) -> None:

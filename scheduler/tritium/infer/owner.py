@@ -22,6 +22,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -92,6 +93,8 @@ class _Owner:
         self._model: Model | None = None
         self._guilty: Guest | None = None
         """For whom the model was called last."""
+        self._calls: deque[str] = deque(maxlen=1000)
+        """Of ``predict``, of which batches came; a user's own ``foreachBatch`` makes one per micro-batch."""
         self._main = threading.get_ident()
 
     # The main thread: frameworks like to be used where they were loaded.
@@ -219,7 +222,7 @@ class _Owner:
     def _needed(self) -> bool:
         return bool(self._guests) or self._loaded is None or self._door.expects
 
-    def _welcome(self, link: Link, most: int) -> None:
+    def _welcome(self, link: Link, most: int, call: str) -> None:
         """Let a caller feed this owner, if few enough do."""
         order = self._order
         if self._leave_by is not None or len(self._guests) >= most:
@@ -227,8 +230,9 @@ class _Owner:
                 link.send(("full", len(self._guests)))
             link.close()
             return
-        guest = Guest(link)
-        guest.say(("welcome", (os.getpid(), order.devices, order.host, order.executor)))
+        guest = Guest(link, call)
+        facts = {"devices": order.devices, "host": order.host, "executor": order.executor}
+        guest.say(("welcome", {**facts, "pid": os.getpid(), "knows": call in self._calls}))
         # Not before: the other thread says to all of these that the model is there.
         self._guests[link.socket.fileno()] = guest
         if self._loaded is not None:
@@ -282,6 +286,8 @@ class _Owner:
             del self._guests[fileno]
             guest.link.close()
             return
+        if guest.call not in self._calls:
+            self._calls.append(guest.call)
         self._work.put(work)
 
     def _end_at_once(self) -> None:

@@ -185,9 +185,8 @@ def predict(
         wait_s=wait_s,
         keep_s=keep_s,
         limit_s=model_timeout_s,
-        report=None
-        if report is None
-        else Reporting(folder=report, call=secrets.token_hex(4), reading=how.sentence),
+        call=secrets.token_hex(4),
+        report=Reporting(folder=report, reading=how.sentence) if report is not None else None,
         path=model_path,
     )
     schema = StructType([*(df.schema[name] for name in kept), *new.fields])

@@ -44,6 +44,11 @@ class Prepare:
         self._trusts = {step: Trust() for step in _BLAME} if quarantine else {}
         self.decode_s = self.preprocess_s = 0.0
 
+    def trust(self) -> None:
+        """Take it that each step has worked on other rows: whatever fails here is the rows' fault."""
+        for trust in self._trusts.values():
+            trust.succeeded()
+
     def feed(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Fed]:
         """Make batches ready, one after the other.
 

@@ -29,8 +29,6 @@ class Reporting:
     """What the tasks of one call of `predict` know about their reports."""
 
     folder: Path
-    call: str
-    """See `Run`."""
     reading: str
     """See `TaskReport`."""
 

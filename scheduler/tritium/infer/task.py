@@ -67,6 +67,8 @@ class InferenceTask:
     keep_s: float
     limit_s: float
     """How long loading the model, or one call of it, may take."""
+    call: str
+    """What tells this call of ``predict``, with its ``preprocess``, from others."""
     report: Reporting | None
     nulls: bool = False
     """Whether nulls become NaN and ``None`` in arrays, and are not rows that fail."""
@@ -101,6 +103,8 @@ class InferenceTask:
         feeder = Feeder(
             lambda: lodging.owner(wait_s=self.wait_s, what=what), ahead=self.ahead, limit_s=self.limit_s
         )
+        if feeder.owner.knows:
+            prepare.trust()
         clock.start(feeder)
         extend = Extend(self.kept, self.output, self.error, quarantine=self.quarantine)
         answers = feeder.answers(prepare.feed(_all(first, rebatched)))
@@ -113,7 +117,7 @@ class InferenceTask:
             raise self._failed(err, clock.number, feeder) from None
         if (to := self.report) is not None:
             try:
-                write_report(clock.report(prepare, reading=to.reading), to.folder, _run(context, to.call))
+                write_report(clock.report(prepare, reading=to.reading), to.folder, _run(context, self.call))
             except OSError as err:  # the rows are predicted, and of more use than what is said of them
                 sys.stderr.write(f"tritium: {what} leaves no report: {err}\n")
 
@@ -149,6 +153,7 @@ class InferenceTask:
             order,
             Place.here(),
             model=model,
+            call=self.call,
             request=self.request,
             policy=self.policy,
             granted=granted.addresses if granted is not None else None,

@@ -229,6 +229,7 @@ class _Expression:
             wait_s=self.wait_s,
             keep_s=self.keep_s,
             limit_s=self.limit_s,
+            call=self.model,
             report=None,
         )
 

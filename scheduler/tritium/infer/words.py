@@ -1,13 +1,15 @@
 """What a feeding task and an owner say to each other.
 
-A task says ``("attach", most)`` when it calls: it wants to feed this owner if fewer than so many do. Then it
-offers batches, ``(slot, rows, where, within)`` with the memory's descriptor the first time, where ``within``
-is a part of the rows or ``None``; and ``None`` asks whether the owner is there. The owner says:
+A task says ``("attach", most, call)`` when it calls: it wants to feed this owner if fewer than so many do,
+and is of this call of ``predict``. Then it offers batches, ``(slot, rows, where, within)`` with the memory's
+descriptor the first time, where ``within`` is a part of the rows or ``None``; and ``None`` asks whether the
+owner is there. The owner says:
 
 ============== ============================== ========================================================
 word           with                           what the task does
 ============== ============================== ========================================================
-``welcome``    who it is                      offers batches
+``welcome``    who it is, and whether it      offers batches
+               ever got one of this call
 ``full``       how many feed it               looks at others, or comes again and accepts one more
 ``loaded``     when                           notes how long it waited
 ``begun``      -                              if bad rows are put up with: knows whose batch it is at
