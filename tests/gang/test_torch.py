@@ -18,24 +18,31 @@ pytestmark = [pytest.mark.spark, pytest.mark.torch, pytest.mark.usefixtures("spa
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
-def reduce_twice() -> list[float]:
+def reduce_again_and_again() -> list[float]:
+    """Rank 0 begins with a group of its own, then of each group of all another rank leaves it last."""
     import torch
     import torch.distributed as dist
 
+    me = tritium.rank().rank
+    if me == 0:
+        dist.init_process_group("gloo", rank=0, world_size=1)
+        dist.destroy_process_group()
     sums = []
-    for _ in range(2):
+    for last in (0, 1, 0):
         dist.init_process_group("gloo")
-        number = torch.tensor([float(dist.get_rank() + 1)])
+        number = torch.tensor([float(me + 1)])
         dist.all_reduce(number)
         sums.append(number.item())
+        if me == last:
+            time.sleep(0.5)
         dist.destroy_process_group()
     return sums
 
 
-def test_plain_init_process_group_works_and_works_again_in_the_same_process() -> None:
-    result = tritium.Gang(ranks=2, launch_timeout_s=400).run(reduce_twice)
+def test_plain_init_process_group_works_again_and_again_whichever_rank_is_the_last_to_leave() -> None:
+    result = tritium.Gang(ranks=2, launch_timeout_s=400, timeout_s=120).run(reduce_again_and_again)
 
-    assert result.values == ([3.0, 3.0],) * 2
+    assert result.values == ([3.0, 3.0, 3.0],) * 2
     assert [list(rank.start) for rank in result.ranks] == [["fork", "import", "rendezvous"]] * 2
 
 

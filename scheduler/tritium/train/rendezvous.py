@@ -1,9 +1,14 @@
-"""Hand the gang's held socket to torch's store, so that no port is ever guessed.
+"""Hand the gang's held socket to torch's store, so that no port is ever guessed, and keep that store.
 
 torch opens the store's port itself, even where another process holds it on its behalf, and only
 ``TCPStore(master_listen_fd=...)`` takes an open socket. So that a user's plain
 ``init_process_group("gloo")`` gets it too, the rendezvous module's own ``TCPStore`` is wrapped as soon as
-it is imported; a second init in the same process opens the then free port in the ordinary way.
+it is imported.
+
+torch would end that store with the group, and open the port again for the next group of the same process.
+A rank that is there before rank 0 has left the last group would then meet the old store, read where rank 0
+was, and wait for it there for half an hour. So rank 0 keeps the store, as the agent of torchrun does, and
+each group has keys of its own in it.
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ from __future__ import annotations
 import importlib.abc
 import importlib.util
 import sys
+from collections import Counter
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -22,9 +28,9 @@ _MODULE = "torch.distributed.rendezvous"
 
 
 def watch_store(port: int, *, listener: int | None, met: Callable[[], None]) -> None:
-    """Look at torch's first store on ``port``: it takes the listening socket of rank 0, if this is rank 0.
+    """Look at torch's stores on ``port``: the first takes the listening socket of rank 0, if this is rank 0.
 
-    ``met`` is called once the store is there, which is when every rank is.
+    ``met`` is called once that one is there, which is when every rank is.
     """
     if (loaded := sys.modules.get(_MODULE)) is not None:
         _wrap(loaded, port, listener, met)
@@ -34,14 +40,22 @@ def watch_store(port: int, *, listener: int | None, met: Callable[[], None]) -> 
 
 def _wrap(module: ModuleType, port: int, listener: int | None, met: Callable[[], None]) -> None:
     plain: Callable[..., Any] = module.__dict__["TCPStore"]
-    first = [{"master_listen_fd": listener} if listener is not None else {}]
+    listeners = [listener] if listener is not None else []
+    kept: list[Any] = []
+    groups: Counter[int] = Counter()
 
     def store(**options: Any) -> Any:
-        if not first or options["port"] != port:
+        if options["port"] != port:
             return plain(**options)
-        made = plain(**options, **first.pop())
-        met()
-        return made
+        from torch.distributed.distributed_c10d import PrefixStore
+
+        made = plain(**options, **({"master_listen_fd": listeners.pop()} if listeners else {}))
+        if not kept:
+            kept.append(made)
+            met()
+        # By size: a rank may have been in groups of fewer ranks, which the others know nothing of.
+        groups[size := options["world_size"]] += 1
+        return PrefixStore(f"{size}.{groups[size]}", made)
 
     module.__dict__["TCPStore"] = store
 
