@@ -23,6 +23,8 @@ from rigs.require import absent, require
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+pytest_plugins = ["rigs.limit"]
+
 _GONE_LIMIT_S = 10.0
 _BRIEF_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 """Every JVM lives for seconds here: without the optimising compiler it takes half of the CPU time."""
