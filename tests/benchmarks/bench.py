@@ -37,7 +37,7 @@ def main(names: list[str]) -> int:
         failed += run.returncode != 0
         tables.append(run.stdout.strip())
     if not names and not failed:
-        _write("\n\n".join(tables))
+        _write("\n\n".join(filter(None, tables)))
     return int(failed > 0)
 
 

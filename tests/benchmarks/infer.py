@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import FloatType
 
 import tritium
-from benchmarks.inference.measure import WIDTH, consumed, in_turn, one_slot, rates, tensors
+from benchmarks.inference.measure import WIDTH, consumed, in_turn, rates, started, tensors
 from tritium.columns import to_numpy
 from tritium.infer.batches import rebatch
 from tritium.spark.scan import reading
@@ -46,7 +46,7 @@ class Direct:
 
 def main() -> str:
     """Measure, and return Markdown tables."""
-    with one_slot() as (spark, folder):
+    with started() as (spark, folder):
         tables = ["\n".join(part(spark, folder)) for part in (_tensors, _narrow)]
     return "\n\n".join([*tables, _NOTE])
 

@@ -21,7 +21,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import FloatType
 
 import tritium
-from benchmarks.inference.measure import WIDTH, consumed, in_turn, one_slot, tensors, written
+from benchmarks.inference.measure import WIDTH, consumed, in_turn, started, tensors, written
 from tritium.infer import read_reports
 from tritium.infer.profile import merged, table
 
@@ -90,7 +90,7 @@ def load(_: Any) -> Any:
 
 def main() -> str:
     """Measure, and return a Markdown table."""
-    with one_slot() as (spark, folder):
+    with started() as (spark, folder):
         lines = [*_tensors(spark, folder), _pictures(spark, folder), _texts(spark, folder)]
     return f"""### Inference: {1000 * _DEVICE_S:.0f} ms of a device after the CPU's part, one slot
 | rows | CPU, ms a batch | predict_batch_udf, rows/s | tritium.predict, rows/s | times as fast \

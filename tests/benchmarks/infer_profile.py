@@ -16,7 +16,7 @@ import numpy as np
 from pyspark.sql import SparkSession
 
 import tritium
-from benchmarks.inference.measure import WIDTH, one_slot, tensors
+from benchmarks.inference.measure import WIDTH, started, tensors
 from tritium.infer import read_reports
 from tritium.infer.profile import merged
 
@@ -56,7 +56,7 @@ def load(_: Any) -> Any:
 
 def main() -> str:
     """Measure, and return Markdown."""
-    with one_slot() as (spark, folder):
+    with started() as (spark, folder):
         readings, batch_s = _readings(spark, folder)
     one_s = _reading_s()
     share = readings * one_s / batch_s

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from rigs.cuda import driver
 from tritium.train.daemon import start_fork_server
 from tritium.train.forkserver import DESCRIPTOR
 
@@ -58,3 +60,25 @@ def test_a_fork_that_fails_is_said_and_the_next_task_is_heard(
         for _ in range(2):
             with ask(wishes, tmp_path) as wire:
                 assert wire.recv(256).startswith(b"no it has no room: [Errno 11]")
+
+
+def reason_after(code: str) -> str:
+    """What a fresh process that has run this says of being forked."""
+    asked = f"{code}\nfrom tritium.train.forkserver import reason_not_to_fork\nprint(reason_not_to_fork())"
+    command = [sys.executable, "-c", asked]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=_LIMIT_S).stdout
+
+
+@pytest.mark.nvml
+def test_the_drivers_library_alone_as_torch_brings_it_along_is_no_reason_not_to_fork(tmp_path: Path) -> None:
+    assert reason_after(f"import ctypes; ctypes.CDLL({str(driver(tmp_path))!r})") == "None\n"
+
+
+def test_a_module_that_opens_the_gpu_is(tmp_path: Path) -> None:
+    """What it opened is called so by a stand-in: there is no such device here."""
+    opened = f"import pathlib; file = open({str(tmp_path / 'file')!r}, 'w')\n"
+    named = "pathlib.Path.readlink = lambda entry: pathlib.Path('/dev/nvidiactl')"
+
+    assert reason_after(opened + named) == (
+        "a module of TRITIUM_PREIMPORT uses the GPU when it is imported\n"
+    )

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from pyspark import cloudpickle
-from pyspark.errors import PySparkException
 from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import SparkSession
 
@@ -208,22 +207,3 @@ def test_the_peers_rank_has_the_threads_of_one_spark_task() -> None:
 def test_our_rank_has_the_threads_of_its_cores() -> None:
     assert tritium.Gang(ranks=1).run(threads).values == (str(usable()),)
     assert tritium.Gang(ranks=2).run(threads).values == (str(max(1, usable() // 2)),) * 2
-
-
-def test_cuda_that_a_task_initialised_outside_of_a_block_is_refused(spark: SparkSession) -> None:
-    """Without a GPU torch cannot be initialised, so its own flag is set, in the worker."""
-
-    def task(_: Any) -> list[int]:
-        import torch
-
-        torch.cuda._initialized = True
-        try:
-            with tritium.devices() as devices:
-                return [len(devices)]
-        finally:
-            torch.cuda._initialized = False
-
-    with pytest.raises(
-        PySparkException, match="CannotHold: CUDA is already initialised in this Python worker"
-    ):
-        spark.sparkContext.parallelize([0], 1).mapPartitions(task).collect()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -18,28 +17,12 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 import tritium
-from rigs.cluster import cluster
+from rigs.devices import whole
 from tritium.errors import TritiumError
 from tritium_discovery import Device, Settings, discover
 
 pytestmark = [pytest.mark.gpu, pytest.mark.spark, pytest.mark.torch, pytest.mark.timeout(600)]
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
-
-
-@pytest.fixture(scope="module")
-def devices() -> tuple[Device, ...]:
-    return discover(Settings.from_env(os.environ)).devices
-
-
-@pytest.fixture(scope="module")
-def spark(devices: tuple[Device, ...]) -> Iterator[SparkSession]:
-    with cluster(machine=None, workers=1, cores=max(2, len(devices))) as session:
-        yield session
-
-
-def whole(devices: tuple[Device, ...], *, least: int) -> None:
-    if len([device for device in devices if device.parent is None]) < least:
-        pytest.skip(f"{least} whole GPUs are needed")
 
 
 def seen_by(framework: str) -> list[str]:
@@ -140,26 +123,27 @@ def test_a_worker_in_which_cuda_started_outside_of_a_block_is_refused(spark: Spa
         spark.sparkContext.parallelize([0], 1).mapPartitions(task).collect()
 
 
-def open_cuda() -> tuple[bool, bool]:
+def start_cuda() -> tuple[bool, bool, bool]:
     import pynvml
     import torch
 
-    from tritium.spark.devices import _open_files, cuda_is_open
+    from tritium.spark.cuda import cuda_is_initialised
 
+    before = cuda_is_initialised()
     pynvml.nvmlInit()
-    before = cuda_is_open(_open_files())
+    after_nvml = cuda_is_initialised()
     start: Any = torch.cuda.init  # it has no types
     start()
-    return before, cuda_is_open(_open_files())
+    return before, after_nvml, cuda_is_initialised()
 
 
 @pytest.mark.usefixtures("spark")
-def test_open_files_tell_that_cuda_started_and_nvml_alone_does_not_look_so(
+def test_the_driver_tells_that_cuda_started_and_neither_torch_nor_nvml_alone_does_it(
     devices: tuple[Device, ...],
 ) -> None:
     whole(devices, least=1)
 
-    assert tritium.Gang(ranks=1).run(open_cuda).values == ((False, True),)
+    assert tritium.Gang(ranks=1).run(start_cuda).values == ((False, False, True),)
 
 
 def fill() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.pandas.functions import pandas_udf
 
 import tritium
+from rigs.cuda import driver
 from rigs.uses import assert_never_shared
 from tritium.errors import CannotHold
 from tritium.spark.inventory import EXACT
@@ -220,21 +222,23 @@ def test_a_gang_with_exact_addresses_opens_what_spark_granted_each_task() -> Non
     assert len({device.uuid for rank in ranks for device in rank.devices}) == 8
 
 
-def test_cuda_that_was_initialised_outside_of_a_block_is_refused(spark: SparkSession) -> None:
+@pytest.mark.nvml
+@pytest.mark.parametrize("started", ["cuInit", None])
+def test_cuda_that_was_initialised_outside_of_a_block_is_refused(
+    spark: SparkSession, tmp_path: Path, started: str | None
+) -> None:
+    library = str(driver(tmp_path))
+
     def task(batches: Any) -> Any:
-        import types
+        import ctypes
 
         list(batches)
-        fake: Any = types.ModuleType("torch")
-        fake.cuda = types.SimpleNamespace(is_initialized=lambda: True)
-        sys.modules["torch"] = fake
-        try:
-            use()
-        finally:
-            del sys.modules["torch"]
+        loaded = ctypes.CDLL(library)
+        if started:
+            getattr(loaded, started)(0)
+        use()
         yield from ()
 
-    with pytest.raises(
-        PySparkException, match="CannotHold: CUDA is already initialised in this Python worker"
-    ):
+    refusal = pytest.raises(PySparkException, match="CannotHold: CUDA is already initialised in this Python")
+    with refusal if started else nullcontext():
         spark.range(0, 1, 1, 1).mapInArrow(task, "seen string").collect()

@@ -9,10 +9,9 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from tritium.assign import Assigned, Reason, Snapshot, Unassignable, Waiting, as
 from tritium.assign.shares import left_of
 from tritium.assign.types import Member, Request
 from tritium.errors import CannotHold, Unplaceable
+from tritium.spark.cuda import cuda_is_initialised
 from tritium.spark.environment import changed
 from tritium.spark.inventory import TaskView, refreshed, snapshot_of, task_view
 from tritium_discovery import Device, DeviceHeld, Hold, Uuid, holds
@@ -28,7 +28,7 @@ from tritium_discovery import Device, DeviceHeld, Hold, Uuid, holds
 if TYPE_CHECKING:
     from pyspark import TaskContext
 
-__all__ = ["cuda_is_open", "devices", "hold", "take"]
+__all__ = ["devices", "hold", "take"]
 
 _POLL_S = 0.1
 
@@ -152,7 +152,7 @@ class _Cuda:
 
     def bound(self, devices_each: int) -> tuple[Uuid, ...]:
         """The only devices that may be shown now, because CUDA saw them before; empty if it never looked."""
-        if not self._initialised():
+        if not cuda_is_initialised():
             return ()
         if len(self.sees) != devices_each:
             raise CannotHold(
@@ -163,27 +163,8 @@ class _Cuda:
 
     def remember(self, shown: tuple[Uuid, ...]) -> None:
         """Note what was shown in a block, in case CUDA looked."""
-        if self._initialised():
+        if cuda_is_initialised():
             self.sees = shown
-
-    def _initialised(self) -> bool:
-        torch = sys.modules.get("torch")
-        return (torch is not None and bool(torch.cuda.is_initialized())) or cuda_is_open(_open_files())
-
-
-def cuda_is_open(files: Iterable[str]) -> bool:
-    """Tell CUDA in use, by whichever framework, from a process's open files; NVML opens other ones.
-
-    >>> cuda_is_open(["/dev/nvidiactl", "/dev/nvidia0"]), cuda_is_open(["/dev/nvidia-uvm"])
-    (False, True)
-    """
-    return "/dev/nvidia-uvm" in files
-
-
-def _open_files() -> Iterator[str]:
-    for entry in Path("/proc/self/fd").iterdir():
-        with suppress(OSError):  # the listing's own descriptor is closed by now
-            yield str(entry.readlink())
 
 
 _cuda = _Cuda()

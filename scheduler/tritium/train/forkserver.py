@@ -2,8 +2,9 @@
 
 The executor's Python daemon starts it (`tritium.train.daemon`). It forks a guardian for each task
 that asks, and the guardian forks its rank from the same loaded image. A process may only be forked
-safely while it has one thread and has not touched the GPU's driver, so both are checked before each
+safely while it has one thread and has nothing of the GPU's driver open, so both are checked before each
 fork; when either fails the task starts its guardian by exec, as it does where this server is missing.
+That libcuda is loaded says nothing: torch brings it along, and CUDA starts when it is first used.
 
 Run as ``python -m tritium.train.forkserver FD DAEMON EXECUTOR MODULE...``: a socket whose other end every
 Python worker of the executor inherits from the daemon (so nobody else can reach it), and the pids of the
@@ -20,7 +21,7 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tritium.train import guardian
@@ -58,9 +59,15 @@ def reason_not_to_fork() -> str | None:
     threads = len(list(Path("/proc/self/task").iterdir()))
     if threads > 1:
         return f"it has {threads} threads"
-    if "libcuda.so" in Path("/proc/self/maps").read_text():
-        return "the GPU's driver is loaded in it"
+    if any(file.startswith("/dev/nvidia") for file in _open_files()):
+        return "a module of TRITIUM_PREIMPORT uses the GPU when it is imported"
     return None
+
+
+def _open_files() -> Iterator[str]:
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the listing's own descriptor is closed by now
+            yield str(entry.readlink())
 
 
 def _serve(wishes: socket.socket, masters: Sequence[int]) -> None:

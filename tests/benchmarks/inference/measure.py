@@ -22,7 +22,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 import tritium
 
-__all__ = ["WIDTH", "Taken", "consumed", "in_turn", "one_slot", "rates", "tensors", "written"]
+__all__ = ["WIDTH", "Taken", "consumed", "in_turn", "rates", "started", "tensors", "written"]
 
 WIDTH = 784
 _ROUNDS = 3
@@ -40,30 +40,39 @@ class Taken:
 
 
 @contextmanager
-def one_slot() -> Iterator[tuple[SparkSession, Path]]:
-    """Start Spark with one core and one emulated device; gives a folder too."""
+def started(machine: str | None = "one-gpu", *, cores: int = 1) -> Iterator[tuple[SparkSession, Path]]:
+    """Start Spark with one core and one emulated device, or with others; gives a folder too."""
     os.environ[_MARK] = str(os.getpid())
+    whole = {f"spark.sql.files.{name}": "1g" for name in ("maxPartitionBytes", "openCostInBytes")}
     with TemporaryDirectory() as folder:
-        spark = tritium.session(machine="one-gpu", workers=1, cores=1, memory_mib=2048)
+        spark = tritium.session(
+            machine=machine, workers=1, cores=cores, memory_mib=2048, conf=whole if cores > 1 else {}
+        )
         try:
             yield spark, Path(folder)
         finally:
             spark.stop()
 
 
-def tensors(spark: SparkSession, path: Path, *, rows: int, width: int, group: int) -> DataFrame:
-    """Write rows of random float32, to be read by one task."""
+def tensors(
+    spark: SparkSession, path: Path, *, rows: int, width: int, group: int, tasks: int = 1
+) -> DataFrame:
+    """Write rows of random float32, to be read by so many tasks."""
     values = np.random.default_rng(7).random(rows * width, dtype=np.float32)
     offsets = pa.array(np.arange(0, rows * width + 1, width, dtype=np.int32))
-    return written(spark, path, pa.ListArray.from_arrays(offsets, pa.array(values)), group=group)
+    column = pa.ListArray.from_arrays(offsets, pa.array(values))
+    return written(spark, path, column, group=group, tasks=tasks)
 
 
-def written(spark: SparkSession, path: Path, column: pa.Array, *, group: int) -> DataFrame:
-    """Write a column into one file, to be read by one task."""
+def written(spark: SparkSession, path: Path, column: pa.Array, *, group: int, tasks: int = 1) -> DataFrame:
+    """Write a column into files of equal length, each to be read by one task."""
     path.mkdir()
-    table = pa.table({"x": column})
-    pq.write_table(table, path / "0.parquet", row_group_size=group, compression="none", use_dictionary=False)
-    return spark.read.parquet(str(path)).coalesce(1)
+    each = len(column) // tasks
+    for n in range(tasks):
+        part = pa.table({"x": column.slice(n * each, each)})
+        file = path / f"{n}.parquet"
+        pq.write_table(part, file, row_group_size=group, compression="none", use_dictionary=False)
+    return spark.read.parquet(str(path)).coalesce(tasks)
 
 
 def consumed(frame: DataFrame) -> None:
@@ -71,13 +80,13 @@ def consumed(frame: DataFrame) -> None:
     frame.write.format("noop").mode("overwrite").save()
 
 
-def in_turn(runs: Mapping[str, Callable[[], Any]]) -> dict[str, Taken]:
+def in_turn(runs: Mapping[str, Callable[[], Any]], *, rounds: int = _ROUNDS) -> dict[str, Taken]:
     """Run each once to warm up, then in turn."""
     for run in runs.values():
         run()
     walls: dict[str, list[float]] = {name: [] for name in runs}
     cpus: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         for name, run in runs.items():
             before, began = _cpu_s(), time.perf_counter()
             run()
