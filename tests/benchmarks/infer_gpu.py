@@ -193,10 +193,10 @@ def _compared(job: Job, cores: int, report: Path) -> str:
     print(table(profile), file=sys.stderr, flush=True)
     theirs_s, ours_s = (one.wall_s for one in taken.values())
     cpu_ms, gpu_ms = (1000 * profile.steps[step] / profile.batches for step in ("preprocess", "predict"))
-    gpu_s = profile.steps["predict"]
+    busy = [f"{profile.steps['predict'] / one.wall_s:.0%}" for one in taken.values()]
     return (
         f"| {job.count:,} {job.what} | {cores} | {cpu_ms:.0f} | {gpu_ms:.0f} | {job.count / theirs_s:,.0f} "
-        f"| {job.count / ours_s:,.0f} | {theirs_s / ours_s:.2f} | {gpu_s / theirs_s:.0%}, {gpu_s / ours_s:.0%} "
+        f"| {job.count / ours_s:,.0f} | {theirs_s / ours_s:.2f} | {', '.join(busy)} "
         f"| {', '.join(f'{one.cpu_s:.1f}' for one in taken.values())} |"
     )
 
