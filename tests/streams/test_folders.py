@@ -10,18 +10,21 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow.parquet import read_table
 from pyspark import cloudpickle
 from pyspark.sql import SparkSession
 
 from rigs.cluster import local
 from streams.messages import drain, forget_commit, no_two
-from tritium.errors import BadSpec
+from tritium.errors import BadSpec, SparkFailed
 from tritium.streams import Parquet
-from tritium.streams.folders import of_another
+from tritium.streams.folders import mark, of_another
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -115,6 +118,57 @@ def test_a_log_that_would_begin_in_the_middle_is_refused(streams: Streams, out: 
 
 
 @pytest.mark.spark
+def test_another_stream_that_got_as_far_is_refused_where_its_batches_would_be_left_out(
+    streams: Streams, out: str, root: Path
+) -> None:
+    """Each could be taken for the other by the numbers of its batches."""
+    streams.send(0)
+    streams.run("a", f"{out}/a")
+    streams.run("b", f"{out}/b")
+    streams.send(1)
+
+    for checkpoint, other in (("a", "b"), ("b", "a")):
+        with pytest.raises(
+            BadSpec,
+            match=rf"sink: {out}/{other} is of the query \S+, the checkpoint \S+/{checkpoint} of \S+: ",
+        ):
+            streams.run(checkpoint, f"{out}/{other}")
+    for name in "ab":
+        streams.run(name, f"{out}/{name}")
+
+    assert [streams.found(f"{out}/{name}") for name in "ab"] == [[0, 1]] * 2
+    assert len(list((root / Path(out).name / "a").glob("_tritium-*"))) == 1
+
+
+@pytest.mark.spark
+def test_a_folder_is_a_streams_before_its_first_batch(streams: Streams, out: str, root: Path) -> None:
+    streams.run("a", out)
+
+    with pytest.raises(BadSpec, match=r"is of the query \S+, the checkpoint \S+/b of none: take"):
+        streams.run("b", out)
+
+    streams.send(0)
+    streams.run("a", out)
+    assert streams.found(out) == [0]
+    foreign_reader = read_table(root / Path(out).name)
+    assert foreign_reader.column("n").to_pylist() == [0]
+
+
+@pytest.mark.spark
+def test_a_folder_without_a_mark_gets_one_where_the_batches_fit(
+    streams: Streams, out: str, root: Path
+) -> None:
+    streams.send(0)
+    streams.run("a", out)
+    (mark,) = (root / Path(out).name).glob("_tritium-*")
+    mark.unlink()
+
+    streams.run("a", out)
+
+    assert mark.exists()
+
+
+@pytest.mark.spark
 def test_a_stream_may_lose_its_dead_letters_only_with_a_new_folder(streams: Streams, out: str) -> None:
     streams.send(0, 2)
     streams.run("c", f"{out}/rows", f"{out}/dead")
@@ -172,6 +226,22 @@ def test_a_stream_that_died_in_its_first_batch_finds_its_own_files_there(
     streams.run("c", out)
 
     assert streams.found(out) == [0, 1]
+
+
+def test_a_stream_whose_folder_takes_no_mark_does_not_go_on() -> None:
+    def full(_: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    stopped: list[bool] = []
+    hadoop = SimpleNamespace(fs=SimpleNamespace(Path=full))
+    apache = SimpleNamespace(apache=SimpleNamespace(hadoop=hadoop))
+    spark: Any = SimpleNamespace(_jvm=SimpleNamespace(org=apache))
+    query: Any = SimpleNamespace(id="8e2d", stop=lambda: stopped.append(True))
+
+    with pytest.raises(SparkFailed, match=r"a mark in out failed: .*No space left on device"):
+        mark(spark, Parquet(path="out"), query)
+
+    assert stopped == [True]
 
 
 @given(batches=st.integers(0, 5), step=st.sampled_from(("planned", "logged", "committed")))

@@ -103,7 +103,8 @@ class Delta:
 class Parquet:
     """A folder of Parquet files; read it with Spark, which heeds its ``_spark_metadata``.
 
-    Without dead letters it belongs to one stream with one checkpoint, from its first file on.
+    Without dead letters it belongs to one stream with one checkpoint, from its start on: an empty file in it,
+    ``_tritium-`` and the query's id, says to which.
     """
 
     path: str

@@ -1,11 +1,13 @@
 """Edge to Spark's file systems: whether a folder of Parquet files is that of the stream that would write it.
 
 Spark's own sink keeps a log of its batches in the folder: readers see what it names, and a batch that it has
-is not written again. Where folder and checkpoint are of two streams, that loses rows without a word.
+is not written again. Where folder and checkpoint are of two streams, that loses rows without a word. The log
+counts batches and does not say whose they are, so beside it is a mark of the query, an empty file.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +18,13 @@ from tritium.streams.ends import Parquet, Sink
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+    from pyspark.sql.streaming.query import StreamingQuery
 
-__all__ = ["foreign", "of_another", "on_disk"]
+__all__ = ["foreign", "mark", "of_another", "on_disk", "query_of"]
 
 _LOG = "_spark_metadata"
+_MARK = "_tritium-"
+"""Begins the name of a query's mark; what begins with ``_`` no reader of Parquet takes for rows."""
 
 
 def on_disk(folder: Path) -> str:
@@ -29,6 +34,11 @@ def on_disk(folder: Path) -> str:
     'file:/shared/a b'
     """
     return f"file:{folder.absolute()}"
+
+
+def query_of(checkpoint: Path) -> str:
+    """Name the query of a checkpoint of Spark's, as its log and UI do: another one counts batches anew."""
+    return str(json.loads((checkpoint / "metadata").read_text(encoding="utf-8"))["id"])
 
 
 def foreign(spark: SparkSession, sink: Sink, dead: Sink | None, *, checkpoint: Path) -> list[str]:
@@ -50,6 +60,22 @@ def foreign(spark: SparkSession, sink: Sink, dead: Sink | None, *, checkpoint: P
     ]
 
 
+def mark(spark: SparkSession, sink: Sink, query: StreamingQuery) -> None:
+    """Leave a query's mark in the folder of Spark's own sink, for `foreign`; without one the query ends.
+
+    Raises:
+        SparkFailed: the folder takes no file.
+    """
+    if on_connect(spark) or not isinstance(sink, Parquet):
+        return
+    try:
+        files, path = _found(spark, f"{sink.path}/{_MARK}{query.id}")
+        files.createNewFile(path)
+    except Exception as err:
+        query.stop()
+        raise in_words(err, what=f"a mark in {sink.path}") from err
+
+
 def _logged(spark: SparkSession, path: str, checkpoint: Path) -> list[str]:
     """Say what is wrong with the folder of Spark's own sink."""
     known = f"{on_disk(checkpoint)}/rows"
@@ -60,10 +86,16 @@ def _logged(spark: SparkSession, path: str, checkpoint: Path) -> list[str]:
         where = f"{path} has batches up to {_said(log)}, the checkpoint {checkpoint} up to {_said(committed)}"
         two = "they are of two streams; take the one that belongs to the other, or new ones"
         return [f"sink: {where}: {two}"]
+    names = list(_names(spark, path) or ())
+    query = query_of(checkpoint / "rows") if (checkpoint / "rows" / "metadata").exists() else None
+    marks = {name.removeprefix(_MARK) for name in names if name.startswith(_MARK)}
+    if others := marks - {query}:
+        where = f"{path} is of the query {', '.join(sorted(others))}, the checkpoint {checkpoint} of"
+        return [f"sink: {where} {query or 'none'}: take the one that belongs to the other, or new ones"]
     # From the first plan on files may be its own, of a batch that was never logged.
     beside = Path(path.removeprefix("file:")).absolute() == checkpoint.absolute().parent
     own = checkpoint.name if beside else ""
-    visible = (name for name in _names(spark, path) or () if not name.startswith(("_", ".")) and name != own)
+    visible = (name for name in names if not name.startswith(("_", ".")) and name != own)
     if planned is None and any(visible):
         hidden = "holds files that are in no stream's log, and the log of this one would hide them"
         return [f"sink: {path} {hidden}; take an empty folder"]
@@ -84,14 +116,19 @@ def of_another(*, log: int | None, committed: int | None, planned: int | None) -
 
 def _names(spark: SparkSession, folder: str) -> Iterator[str] | None:
     """Name what is in a folder, wherever a writer would look for it; ``None`` if there is none."""
-    java: Any = spark
     try:
-        path = java._jvm.org.apache.hadoop.fs.Path(folder)  # noqa: SLF001  Spark has no other way to ask
-        files = path.getFileSystem(java._jsparkSession.sessionState().newHadoopConf())  # noqa: SLF001
+        files, path = _found(spark, folder)
         found = files.listStatus(path) if files.exists(path) else None
     except Exception as err:
         raise in_words(err, what=f"a look into {folder}") from err
     return None if found is None else (status.getPath().getName() for status in found)
+
+
+def _found(spark: SparkSession, name: str) -> tuple[Any, Any]:
+    """Return the file system of a path, and the path, as Java has them."""
+    java: Any = spark
+    path = java._jvm.org.apache.hadoop.fs.Path(name)  # noqa: SLF001  Spark has no other way to ask
+    return path.getFileSystem(java._jsparkSession.sessionState().newHadoopConf()), path  # noqa: SLF001
 
 
 def _last(names: Iterator[str] | None) -> int | None:

@@ -15,7 +15,7 @@ from tritium.spark.words import in_words
 from tritium.streams.arguments import unwritable, wrong
 from tritium.streams.decode import ERROR, decoded, inputs
 from tritium.streams.ends import Bytes, Decode, KafkaSource, Sink
-from tritium.streams.folders import foreign, on_disk
+from tritium.streams.folders import foreign, mark, on_disk
 from tritium.streams.load import Tensors, checked
 from tritium.streams.progress import Progress, behind
 from tritium.streams.read import rows_of
@@ -107,6 +107,8 @@ def stream(
         writing = frame.writeStream.foreachBatch(both)
     when = {"availableNow": True} if every_s is None else {"processingTime": f"{every_s} seconds"}
     query = started(writing.option("checkpointLocation", on_disk(folder)).trigger(**when).start)
+    if dead_letters is None:
+        mark(spark, sink, query)
     return Stream(query, watch)
 
 

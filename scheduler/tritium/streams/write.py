@@ -5,7 +5,6 @@ A stream has one sink, which is Spark's own, or two of which each micro-batch is
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tritium.infer.micro_batch import told
 from tritium.streams.decode import ERROR
 from tritium.streams.ends import Delta, Kafka, Parquet, Sink
-from tritium.streams.folders import on_disk
+from tritium.streams.folders import on_disk, query_of
 from tritium.streams.message import answers, letters
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ class Both:
         A model may fail on a row once and not again. Predicted again between the two sinks, because an
         executor died with what it kept or the driver did, such a row could be in both of them, or in none.
         """
-        query = self._query()
+        query = query_of(self.checkpoint)
         folder = self.checkpoint.parent / "decided" / query / str(batch)
         if not (folder / "_SUCCESS").exists():
             with told(frame.sparkSession, query=query, batch=batch):
@@ -69,13 +68,9 @@ class Both:
         shutil.rmtree(folder.with_name(str(batch - 1)), ignore_errors=True)  # which both sinks have
         return frame.sparkSession.read.parquet(on_disk(folder))
 
-    def _query(self) -> str:
-        """The query's id, which is its checkpoint's: another checkpoint counts batches anew."""
-        return str(json.loads((self.checkpoint / "metadata").read_text(encoding="utf-8"))["id"])
-
     def _write(self, frame: DataFrame, sink: Sink, names: tuple[str, ...] | None, batch: int) -> None:
         """Write answers, or without ``names`` dead letters."""
-        query = self._query()
+        query = query_of(self.checkpoint)
         match sink:
             case Kafka():
                 messages = (
