@@ -263,7 +263,7 @@ class _Seat:
         with settled.hold as hold, or_unfit():
             (supervisor.folder / "function.pkl").write_bytes(self.task.function)
             supervisor.start(contract, environment, [listener.fileno(), *hold.filenos])
-        # From here on rank 0 alone has the port, and may open it anew once its store is closed.
+        # From here on rank 0 alone has the port, until it ends.
         listener.close()
         return member
 
