@@ -33,11 +33,11 @@ def server_with(module: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> I
             server.kill()
 
 
-def ask(wishes: socket.socket, folder: Path) -> socket.socket:
+def ask(wishes: socket.socket) -> socket.socket:
     ours, theirs = socket.socketpair()
     ours.settimeout(_LIMIT_S)
     with theirs, Path(os.devnull).open("w") as output:
-        socket.send_fds(wishes, [os.fsencode(folder)], [theirs.fileno(), output.fileno()])
+        socket.send_fds(wishes, [b"fork"], [theirs.fileno(), output.fileno()])
     return ours
 
 
@@ -46,9 +46,9 @@ def test_a_task_that_has_gone_meanwhile_is_not_the_servers_end(
 ) -> None:
     thread = "import threading, time\nthreading.Thread(target=time.sleep, args=[600], daemon=True).start()\n"
     with server_with(thread, tmp_path, monkeypatch) as wishes:
-        ask(wishes, tmp_path).close()
+        ask(wishes).close()
 
-        with ask(wishes, tmp_path) as second:
+        with ask(wishes) as second:
             assert second.recv(256) == b"no it has 2 threads\n"
 
 
@@ -58,7 +58,7 @@ def test_a_fork_that_fails_is_said_and_the_next_task_is_heard(
     full = "import os\ndef fork():\n    raise BlockingIOError(11, 'no more processes')\nos.fork = fork\n"
     with server_with(full, tmp_path, monkeypatch) as wishes:
         for _ in range(2):
-            with ask(wishes, tmp_path) as wire:
+            with ask(wishes) as wire:
                 assert wire.recv(256).startswith(b"no it has no room: [Errno 11]")
 
 

@@ -249,19 +249,53 @@ def test_a_fork_server_that_comes_too_late_leaves_the_rank_alone(
 
     supervisor = Supervisor()
     with theirs:
-        folder, (wire, output), _, _ = socket.recv_fds(theirs, 4096, 2)
+        _, (wire, output), _, _ = socket.recv_fds(theirs, 16, 2)
         late = os.fork()
         if late == 0:
-            guardian.guard(socket.socket(fileno=wire), Path(os.fsdecode(folder)), start=guardian.fork_rank)
+            guardian.guard(socket.socket(fileno=wire), start=guardian.fork_rank)
             os._exit(0)
         os.waitpid(late, 0)
         os.close(wire)
         os.close(output)
     ours.close()
 
-    assert supervisor.folder.is_dir()
+    assert list(supervisor.folder.parent.glob("tritium-rank-*")) == [supervisor.folder]
     supervisor.abandon()
     assert not supervisor.folder.exists()
+
+
+def test_a_task_that_ends_while_it_waits_for_the_fork_server_leaves_nothing(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        environment = {DESCRIPTOR: f"{theirs.fileno()}:{os.getpid()}", "TMPDIR": str(tmp_path)}
+        with subprocess.Popen(
+            [sys.executable, "-c", "from tritium.train.supervise import Supervisor; Supervisor()"],
+            env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(sys.path)},
+            pass_fds=[theirs.fileno()],
+        ) as task:
+            _, descriptors, _, _ = socket.recv_fds(ours, 16, 2)
+            task.kill()
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_room_for_a_ranks_folder_is_said_in_the_words_of_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(DESCRIPTOR, raising=False)
+    script = "import tempfile; from tritium.train.guardian import main; import sys\n"
+    script += f"tempfile.tempdir = {str(tmp_path / 'gone')!r}\nsys.exit(main(sys.argv[1:]))\n"
+    start = subprocess.Popen
+    monkeypatch.setattr(
+        subprocess,
+        "Popen",
+        lambda command, **options: start([command[0], "-c", script, *command[2:]], **options),
+    )
+
+    with pytest.raises(OSError, match=f"No such file or directory: '{tmp_path}/gone/tritium-rank-"):
+        Supervisor()
 
 
 def test_a_fork_server_ends_with_its_daemon_even_while_it_imports(

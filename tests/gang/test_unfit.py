@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import resource
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -93,7 +92,7 @@ def meeting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[int], 
     """Open a meeting of so many tasks, of a gang whose ranks leave what they do in the test's folder."""
     monkeypatch.setenv("TRITIUM_MACHINE", "dgx-a100")
     monkeypatch.setenv(LOGS, str(tmp_path))
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
 
     def opened(size: int) -> Meeting:
         by = time.monotonic() + 60

@@ -32,8 +32,6 @@ DESCRIPTOR = "TRITIUM_FORKSERVER"
 """Environment variable of the executor's Python workers: their descriptor of the socket to the server,
 a colon, and its pid."""
 
-_MAX_PATH = 4096
-
 
 def main(argv: list[str]) -> int:
     """Serve until the daemon or the executor's JVM goes."""
@@ -71,15 +69,15 @@ def _open_files() -> Iterator[str]:
 
 
 def _serve(wishes: socket.socket, masters: Sequence[int]) -> None:
-    """Fork one guardian; a wish is its folder, with its wire and its output as descriptors."""
-    folder, descriptors, _, _ = socket.recv_fds(wishes, _MAX_PATH, 2)
+    """Fork one guardian; a wish is its wire and its output, as descriptors."""
+    _, descriptors, _, _ = socket.recv_fds(wishes, 16, 2)
     try:
         wire, output = descriptors
         if (reason := reason_not_to_fork()) is None and os.fork() == 0:
             wishes.close()
             for master in masters:
                 os.close(master)
-            _be_guardian(wire, output, Path(os.fsdecode(folder)))
+            _be_guardian(wire, output)
     except (OSError, ValueError) as err:  # no room for a process, or for the descriptors that were sent
         reason = f"it has no room: {err}"
     if reason is not None and descriptors:
@@ -90,13 +88,13 @@ def _serve(wishes: socket.socket, masters: Sequence[int]) -> None:
         os.close(descriptor)
 
 
-def _be_guardian(wire: int, output: int, folder: Path) -> None:
+def _be_guardian(wire: int, output: int) -> None:
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.close(output)
-        guardian.guard(socket.socket(fileno=wire), folder, start=guardian.fork_rank)
+        guardian.guard(socket.socket(fileno=wire), start=guardian.fork_rank)
     finally:
         os._exit(0)
 

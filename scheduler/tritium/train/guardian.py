@@ -5,14 +5,14 @@ one wire is a socket to the task: when that closes, for whatever reason, or the 
 ends every process of the rank that it can find, removes the rank's folder and goes. It imports nothing
 but the standard library and this package's `ending`, `oom` and `sweep`.
 
-Run as ``python -m tritium.train.guardian FD FOLDER``, or forked by `tritium.train.forkserver`. Once it
-has said ``guardian PID``, the task writes ``start.json`` (`mark`, `argv`, `env`, `cwd`, `grace_s`, and
-`jvm`, the executor's pid or null) into FOLDER and sends ``start`` on FD together with the descriptors that
-are the rank's; their new numbers are appended to `argv`. A byte on FD after that asks the rank for its
-stacks. Answers: ``pid N``; ``beat`` every second; ``stopped NAME`` and ``continued``; ``status N`` when the
-rank ended by itself (as from ``waitpid``), after ``oom TEXT`` if memory had run out; then ``gone`` when all
-of its processes are, or ``stuck`` if one would not die. FOLDER lives until the task has closed the socket,
-so that it can read what the rank left there.
+Run as ``python -m tritium.train.guardian FD``, or forked by `tritium.train.forkserver`. Once it has said
+``guardian PID FOLDER`` (or ``full WHY`` if there is no room for one), the task writes ``start.json`` (`mark`,
+`argv`, `env`, `cwd`, `grace_s`, and `jvm`, the executor's pid or null) into FOLDER and sends ``start`` on FD
+together with the descriptors that are the rank's; their new numbers are appended to `argv`. A byte on FD
+after that asks the rank for its stacks. Answers: ``pid N``; ``beat`` every second; ``stopped NAME`` and
+``continued``; ``status N`` when the rank ended by itself (as from ``waitpid``), after ``oom TEXT`` if memory
+had run out; then ``gone`` when all of its processes are, or ``stuck`` if one would not die. FOLDER lives
+until the task has closed the socket, so that it can read what the rank left there.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +39,7 @@ from typing import Any, TypeAlias
 from tritium.train import oom, sweep
 from tritium.train.ending import signal_name
 
-__all__ = ["SUPERSEDED", "Start", "die_with", "exec_rank", "fork_rank", "guard", "main"]
+__all__ = ["Start", "die_with", "exec_rank", "fork_rank", "guard", "main"]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -47,9 +48,6 @@ _ENV_START = 50 - 3
 _READ_LIMIT_S = 60.0
 _BEAT_S = 1.0
 _MAX_DESCRIPTORS = 64
-SUPERSEDED = "superseded"
-"""File in a rank's folder: the task has given up on the fork server and started a guardian by exec."""
-
 
 Start: TypeAlias = Callable[[dict[str, Any], list[int]], int]
 """Starts a rank's process from its order and its descriptors; returns its pid."""
@@ -57,18 +55,22 @@ Start: TypeAlias = Callable[[dict[str, Any], list[int]], int]
 
 def main(argv: list[str]) -> int:
     """Guard one rank in a process of its own."""
-    guard(socket.socket(fileno=int(argv[1])), Path(argv[2]), start=exec_rank)
+    guard(socket.socket(fileno=int(argv[1])), start=exec_rank)
     return 0
 
 
-def guard(wire: socket.socket, folder: Path, *, start: Start) -> None:
+def guard(wire: socket.socket, *, start: Start) -> None:
     """Guard one rank from before its start to the end of its last process."""
     bell = _become_subreaper()
-    superseded = False
     try:
-        _say(wire, f"guardian {os.getpid()}")
+        folder = Path(tempfile.mkdtemp(prefix="tritium-rank-"))
+    except OSError as err:
+        _say(wire, f"full {err}")
+        return
+    try:
+        _say(wire, f"guardian {os.getpid()} {folder}")
         word, descriptors, _, _ = socket.recv_fds(wire, 16, _MAX_DESCRIPTORS)
-        if word:
+        if word:  # else the task has gone, or has another guardian
             order = json.loads((folder / "start.json").read_text())
             rank = start(order, descriptors)
             # A hold ends with the last descriptor of it: only processes that may use the card keep one.
@@ -76,11 +78,8 @@ def guard(wire: socket.socket, folder: Path, *, start: Start) -> None:
                 os.close(descriptor)
             _see_to_its_end(wire, bell, rank, order)
             _wait_for_close(wire)
-        # A guardian that comes too late finds another in its place, to whom the folder belongs.
-        superseded = not word and start is fork_rank and (folder / SUPERSEDED).exists()
     finally:
-        if not superseded:
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def exec_rank(order: dict[str, Any], descriptors: list[int]) -> int:

@@ -11,7 +11,6 @@ import selectors
 import shutil
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -67,8 +66,6 @@ class Supervisor:
 
     def __init__(self, *, silence_s: float = 30.0, logs: Path | None = None) -> None:
         self._silence_s, self._logs = silence_s, logs
-        self.folder = Path(tempfile.mkdtemp(prefix="tritium-rank-"))
-        """For everything that the rank reads and leaves; the guardian removes it, whoever dies."""
         self._mark: str | None = None
         self._status: int | None = None
         self._left: bytes | None = None
@@ -86,14 +83,15 @@ class Supervisor:
         self._words = {"guardian": Lines(), "rank": Lines()}
         self._printed = Printed(None)
         self._output, output = socket.socketpair()
-        self._wire, self._far_wire = socket.socketpair()
-        self._wire.settimeout(_TAKE_LIMIT_S)
         try:
             with output:
-                self.guardian = Guardian(self.folder, output.fileno())
+                self.guardian = Guardian(output.fileno())
         except OSError:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self._output.close()
             raise
+        self.folder = self.guardian.folder
+        self._wire, self._far_wire = socket.socketpair()
+        self._wire.settimeout(_TAKE_LIMIT_S)
 
     def start(self, contract: Contract, environment: Mapping[str, str], descriptors: Sequence[int]) -> None:
         """Let the guardian start the rank's process, which alone keeps the descriptors from here on."""
