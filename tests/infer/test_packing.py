@@ -7,10 +7,13 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from pyspark.core.broadcast import Broadcast
 
+from tritium.errors import BadSpec
 from tritium.infer.packing import packed
 
 CODE = """
@@ -103,3 +106,10 @@ def test_a_large_array_is_a_part_of_what_a_function_does() -> None:
 
     assert names[0] == names[1]
     assert len({*names}) == 3
+
+
+def test_a_broadcast_variable_is_refused_with_what_to_do() -> None:
+    number: Any = Broadcast.__new__(Broadcast)
+
+    with pytest.raises(BadSpec, match="a broadcast variable; use its value, or SparkContext"):
+        packed(lambda _: number.value, call="predict", argument="model")

@@ -58,6 +58,20 @@ def test_predictions_are_the_same_whoever_reads_the_rows(spark: SparkSession, ta
     assert all(row.prediction == 8 * row.id + 28 + row.k for row in rows)
 
 
+def test_spark_does_not_think_that_a_table_has_the_size_of_its_tasks_numbers(
+    spark: SparkSession, table: str
+) -> None:
+    """A join would collect it in the driver, and send it to every executor."""
+    predicted = tritium.predict(spark.read.parquet(table), model=total, input=["x", "k"], keep=["id"])
+    assert not predicted.inputFiles()
+    large = spark.range(0, 10_000_000)
+
+    plan = predicted.join(large, "id")._jdf.queryExecution().toString()
+
+    assert "MapInArrow" in plan
+    assert "Broadcast" not in plan
+
+
 def test_a_run_says_who_read_its_rows_and_why(spark: SparkSession, table: str, tmp_path: Path) -> None:
     given: Any = {"model": total, "input": ["x", "k"], "report": tmp_path}
     plain, filtered = spark.read.parquet(table), spark.read.parquet(table).where("id < 3")

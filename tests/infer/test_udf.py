@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from pyspark import cloudpickle
+from pyspark import SparkFiles, cloudpickle
 from pyspark.ml.functions import predict_batch_udf
 from pyspark.sql import SparkSession
 from pyspark.sql.functions import expr
@@ -155,3 +156,20 @@ def test_batches_cross_those_of_arrow(spark: SparkSession) -> None:
         spark.conf.unset("spark.sql.execution.arrow.maxRecordsPerBatch")
 
     assert sizes == [10] * 20 + [5] * 5
+
+
+def weighted() -> Any:
+    weight = float(Path(SparkFiles.get("weight.txt")).read_text())
+    return lambda x: x * weight
+
+
+def test_a_model_finds_what_was_added_to_sparks_files(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "weight.txt").write_text("2.5")
+    spark.sparkContext.addFile(str(tmp_path / "weight.txt"))
+    rows = spark.range(0, 10, 1, 2)
+    options: Any = {"return_type": FloatType(), "batch_size": 4}
+    theirs, ours = predict_batch_udf(weighted, **options), tritium.predict_udf(weighted, **options)
+
+    found = rows.select("id", theirs("id").alias("theirs"), ours("id").alias("ours")).collect()
+
+    assert [row.ours for row in found] == [row.theirs for row in found] == [2.5 * n for n in range(10)]

@@ -30,6 +30,7 @@ from tritium.infer.failure import Broken, Failure
 from tritium.infer.guests import Door, Guest, Work
 from tritium.infer.link import BACKLOG, Link, readable
 from tritium.infer.memory import Extent, Memory, Original, view_of
+from tritium.infer.packing import unpacked
 from tritium.infer.serving import Model
 from tritium.infer.words import Order, Said
 from tritium.train import sweep
@@ -103,8 +104,8 @@ class _Owner:
         """Load the model and answer until it is time to go; returns the exit code."""
         try:
             self._loading = time.monotonic()
-            load, arguments = pickle.loads(self._order.load)  # noqa: S301  the user's own
             order, devices = self._order, self._order.devices
+            load, arguments = unpacked(order.load, files=order.files)
             predict = load(devices if len(devices) > 1 else next(iter(devices), None), *arguments)
             self._loading = None
             if not callable(predict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import re
 import types
 from collections import ChainMap
@@ -14,7 +15,7 @@ from pyspark.cloudpickle.cloudpickle import _DYNAMIC_CLASS_TRACKER_BY_ID as _CLA
 
 from tritium.errors import BadSpec
 
-__all__ = ["Packed", "packed"]
+__all__ = ["Packed", "packed", "unpacked"]
 
 _Pickler: Any = CloudPickler  # it has no types
 
@@ -43,22 +44,36 @@ def packed(value: object, *, call: str, argument: str) -> Packed:
         BadSpec: something that the function uses cannot be sent, as a lock or a connection.
     """
     try:
+        alike = _Alike()
+        _Placeless(alike).dump(value)
         data: bytes = dumps(value)
     except Exception as err:
         why = str(err).partition("\n")[0]
         raise BadSpec(call, [f"{argument}: it uses what cannot be sent to executors: {why}"]) from err
-    alike = _Alike()
-    _Placeless(alike).dump(value)
     return Packed(data=data, name=alike.hash.hexdigest())
 
 
+def unpacked(data: bytes, *, files: str) -> Any:
+    """Unpickle in a process of ours, in which ``SparkFiles`` finds from here on what it finds in a task."""
+    from pyspark import SparkFiles
+
+    SparkFiles._root_directory, SparkFiles._is_running_on_worker = files, True  # noqa: SLF001  as pyspark.worker
+    return pickle.loads(data)  # noqa: S301  the user's own
+
+
 class _Placeless(_Pickler):  # type: ignore[misc]  # see there
-    """Pickles code without the name of its file."""
+    """Pickles code without the name of its file, and nothing that only tasks can read."""
 
     dispatch_table: ClassVar[Any] = ChainMap(
         {types.CodeType: lambda code: _Pickler.dispatch_table[types.CodeType](code.replace(co_filename=""))},
         _Pickler.dispatch_table,
     )
+
+    def reducer_override(self, value: object) -> Any:
+        """Refuse a broadcast variable, whose pickle is the number that a task knows it by."""
+        if type(value).__module__ == "pyspark.core.broadcast":
+            raise pickle.PicklingError("a broadcast variable; use its value, or SparkContext.addFile")
+        return super().reducer_override(value)
 
 
 class _Alike:

@@ -142,6 +142,7 @@ class InferenceTask:
             executor="",
             devices=(),
             load=load,
+            files=SparkFiles.getRootDirectory(),
             output=tuple(name for name, _ in self.output),
             quarantine=self.quarantine,
             form=self.form,

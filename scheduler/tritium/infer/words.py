@@ -47,6 +47,8 @@ class Order:
     devices: tuple[Device, ...]
     load: bytes
     """The pickled function that loads the model, and its arguments after the device."""
+    files: str = ""
+    """Where the tasks have what ``SparkContext.addFile`` added (``SparkFiles.getRootDirectory``)."""
     output: tuple[str, ...]
     quarantine: bool
     form: Form = "numpy"

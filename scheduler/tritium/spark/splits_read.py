@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
     from pyspark.resource import ResourceProfile
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import StructType
 
 __all__ = ["SplitTask", "map_rows", "read_pieces"]
@@ -45,9 +45,21 @@ def map_rows(
     if isinstance(reading, BySpark):
         return df.mapInArrow(function, schema, profile=profile)
     tasks = len(reading.tasks)
-    numbers = df.sparkSession.range(0, tasks, 1, tasks)
+    numbers = _numbers(df.sparkSession, tasks)
     task = SplitTask(splits=reading, function=function)
     return numbers.mapInArrow(task, schema, profile=profile)
+
+
+def _numbers(spark: SparkSession, tasks: int) -> DataFrame:
+    """Make one row for each task, of which Spark knows no size: after 8 bytes a task it would broadcast all.
+
+    Rows of an RDD count as ``spark.sql.defaultSizeInBytes``, where a range has the size that it has.
+    """
+    from pyspark.sql import DataFrame
+
+    jvm = spark._jsparkSession  # noqa: SLF001  public in Spark's own language
+    rows = jvm.range(0, tasks, 1, tasks).toDF()
+    return DataFrame(jvm.createDataFrame(rows.javaRDD(), rows.schema()), spark)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
