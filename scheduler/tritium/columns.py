@@ -24,7 +24,7 @@ import numpy as np
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Array", "to_arrow", "to_numpy", "to_padded", "usual_shape"]
+__all__ = ["Array", "as_array", "first_of", "to_arrow", "to_numpy", "to_padded", "usual_shape"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -169,7 +169,7 @@ def to_arrow(values: Any, kind: pa.DataType, *, name: str = "the column") -> pa.
         if isinstance(values, pa.Array):
             return values if values.type == kind else values.cast(kind)
         if (array := _as_array(values)) is None:
-            return pa.array(values, kind)
+            return pa.array([_lists(row) for row in values], kind)
         if array.shape[1:] == (1,) and not pa.types.is_nested(kind):
             array = array[:, 0]
         return _column(array, kind)
@@ -177,10 +177,43 @@ def to_arrow(values: Any, kind: pa.DataType, *, name: str = "the column") -> pa.
         raise ValueError(f"{name}: cannot make {kind} of {_described(values)}: {err}") from err
 
 
+def as_array(values: Any) -> Array:
+    r"""Return values as an array, with texts and bytes in lists as objects.
+
+    As numpy's own types of them they would lose NULs at their ends, and each take the room of the longest.
+
+    >>> as_array([b"a\0", b"bcd"])
+    array([b'a\x00', b'bcd'], dtype=object)
+
+    Raises:
+        ValueError: lists of different lengths.
+    """
+    if not isinstance(first_of(values), str | bytes):
+        array = np.asarray(values)
+        if isinstance(values, np.ndarray) or array.dtype.kind not in "SU":
+            return array
+    array = np.asarray(values, object)
+    ragged = isinstance(next(array.flat, None), list | tuple)
+    if ragged:
+        raise ValueError("lists of different lengths")
+    return array
+
+
+def first_of(values: Any) -> Any:
+    """Return the first of what is in a list, or in the first of its lists, or the value that is no list.
+
+    >>> first_of([[[1, 2], [3]]]), first_of([]), first_of("ab")
+    (1, [], 'ab')
+    """
+    while isinstance(values, list | tuple) and values:
+        values = values[0]
+    return values
+
+
 def _as_array(values: Any) -> Array | None:
     """``None`` for a list that is none, as one of lists of different lengths."""
     try:
-        return np.asarray(values)
+        return as_array(values)
     except ValueError:
         if isinstance(values, list):
             return None
@@ -193,7 +226,9 @@ def _column(array: Array, kind: pa.DataType) -> pa.Array:
     if array.ndim == 0:
         raise ValueError("there are no rows")
     if array.ndim == 1:
-        return pa.array(array.tolist() if array.dtype.kind in "OUS" else np.ascontiguousarray(array), kind)
+        # numpy takes a list without elements for one of floats, whatever they would be
+        as_list = array.dtype.kind in "OUS" or not array.size
+        return pa.array(array.tolist() if as_list else np.ascontiguousarray(array), kind)
     length = array.shape[1]
     if pa.types.is_fixed_size_list(kind):
         if length != kind.list_size or not length:  # Arrow divides by the size
@@ -205,6 +240,11 @@ def _column(array: Array, kind: pa.DataType) -> pa.Array:
         maker = pa.LargeListArray if large else pa.ListArray
         return maker.from_arrays(offsets, _column(_merged(array), kind.value_type), type=kind)
     raise ValueError(f"{array.ndim} dimensions")
+
+
+def _lists(row: Any) -> Any:
+    """Arrow takes lists of 1-D arrays."""
+    return [_lists(part) for part in row] if isinstance(row, np.ndarray) and row.ndim > 1 else row
 
 
 def _merged(array: Array) -> Array:

@@ -14,7 +14,8 @@ form       what ``predict`` gets
 
 Arrays and tensors may be changed in place, and are overwritten by the next batch.
 
-An answer may have any of these forms, whatever was asked for.
+An answer may have any of these forms, whatever was asked for, or be a list. Texts and bytes with NULs at
+their ends keep them in a list, or an array of objects; numpy's own types of them (``U``, ``S``) do not.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from tritium.columns import as_array, first_of
 from tritium.infer.failure import Failure
+from tritium.infer.parts import of_the_device, out_of_memory
 
 __all__ = ["FORMS", "Form", "chosen", "copied", "cut", "named", "plain", "tensors"]
 
@@ -96,16 +99,35 @@ def plain(values: Any) -> Any:
     """Take values out of the framework that made them, and off the device: an array, or a list.
 
     What is no array stays a list if it cannot be one, e.g. lists of different lengths.
+
+    Raises:
+        TypeError: no array can be made of it, whatever is in the rows, or some of it is masked.
     """
+    try:
+        return _plain(values)
+    except RuntimeError as err:
+        # Some frameworks compute as late as here, with errors of their own or of the device.
+        late = type(err) not in (RuntimeError, NotImplementedError) or of_the_device(err)
+        if late or out_of_memory(err):
+            raise
+        raise TypeError(str(err)) from err
+
+
+def _plain(values: Any) -> Any:
     torch, arrow = sys.modules.get("torch"), sys.modules.get("pyarrow")
     if torch is not None and isinstance(values, torch.Tensor):
         values = values.detach().cpu()
         return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
     if arrow is not None and isinstance(values, arrow.ChunkedArray):
         return values.combine_chunks()
-    if isinstance(values, np.ndarray) or (arrow is not None and isinstance(values, arrow.Array)):
+    if arrow is not None and isinstance(values, arrow.Array):
         return values
+    first = first_of(values)
+    if isinstance(first, np.ma.MaskedArray) and (masked := np.sum(np.ma.asarray(values).mask)):
+        raise TypeError(f"{masked} values are masked; fill them, or return Arrow's nulls")
+    if torch is not None and isinstance(first, torch.Tensor):
+        values = [_plain(one) for one in values]
     try:
-        return np.asarray(values)
+        return as_array(values)
     except ValueError:
         return list(values)

@@ -167,7 +167,10 @@ class Prepare:
         if self._form == "arrow":
             lengths = {"the batch": _rows(made)}
         else:
-            made = {name: plain(values) for name, values in made.items()}
+            try:
+                made = {name: plain(values) for name, values in made.items()}
+            except TypeError as err:
+                raise _unfit(str(err)) from err
             lengths = {name: len(values) for name, values in made.items()}
         for name, length in lengths.items():
             if length != rows:
