@@ -221,3 +221,13 @@ def test_what_breaks_a_device_says_nothing_of_its_memory(text: str) -> None:
 def test_other_errors_are_of_neither_kind() -> None:
     assert not out_of_memory(RuntimeError("shapes do not match"))
     assert not of_the_device(RuntimeError("shapes do not match"))
+
+
+@given(said=st.text(st.characters(), max_size=3000))
+def test_what_a_row_failed_with_is_text_of_a_bounded_length(said: str) -> None:
+    bad = Bad.of(0, "predict", ValueError(said + "\udce9"))
+
+    assert len(bad.message.encode()) <= 1024
+    assert "\n" not in bad.message
+    if len(said) < 90 and said.isascii():
+        assert bad.message == (said + "\\udce9").partition("\n")[0]

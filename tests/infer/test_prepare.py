@@ -194,6 +194,13 @@ def test_an_answer_that_does_not_fit_its_type_is_put_aside_too() -> None:
     assert rows[1]["error"]["step"] == "encode"
 
 
+def test_a_batch_of_which_no_answer_fits_has_nulls_and_its_errors() -> None:
+    rows = extended(fed({"x": [1.0, None, 3.0]}), answer(np.array([1000, 2000])))
+
+    assert [row["y"] for row in rows] == [None] * 3
+    assert [row["error"]["step"] for row in rows] == ["encode", "decode", "encode"]
+
+
 def test_without_quarantine_it_is_a_failure_and_there_is_no_column_for_errors() -> None:
     found = fed({"x": [1.0]}, quarantine=False)
 

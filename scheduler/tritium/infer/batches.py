@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from tritium.errors import BadSpec
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["joined", "rebatch"]
+__all__ = ["joined", "rebatch", "stacked"]
 
 
 def rebatch(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
@@ -20,6 +22,9 @@ def rebatch(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordB
     >>> numbers = [pa.RecordBatch.from_pydict({"n": part}) for part in ([1, 2, 3], [], [4, 5])]
     >>> [batch.column("n").to_pylist() for batch in rebatch(numbers, 2)]
     [[1, 2], [3, 4], [5]]
+
+    Raises:
+        BadSpec: so many rows are too large for one batch.
     """
     waiting: list[pa.RecordBatch] = []
     missing = rows
@@ -37,10 +42,35 @@ def rebatch(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordB
 
 
 def joined(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
-    """Make one batch of several of one schema; a single one is not copied."""
+    """Make one batch of several of one schema; a single one is not copied.
+
+    Raises:
+        BadSpec: its rows are too large for one.
+    """
     import pyarrow as pa
 
     if len(parts) == 1:
         return parts[0]
-    columns = [pa.concat_arrays([part.column(at) for part in parts]) for at in range(parts[0].num_columns)]
-    return pa.RecordBatch.from_arrays(columns, schema=parts[0].schema)
+    schema = parts[0].schema
+    columns = [
+        stacked([part.column(at) for part in parts], name=name) for at, name in enumerate(schema.names)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def stacked(parts: list[pa.Array], *, name: str) -> pa.Array:
+    """Make one array of several of one type.
+
+    Raises:
+        BadSpec: texts, bytes or lists that Arrow's 32-bit offsets, which Spark has, cannot count.
+    """
+    import pyarrow as pa
+
+    try:
+        return pa.concat_arrays(parts)
+    except pa.ArrowInvalid as err:
+        if "offset overflow" not in str(err):
+            raise
+        rows = sum(map(len, parts))
+        problem = f"{rows} rows have 2 GiB or more in the column {name}; a smaller batch_size would do"
+        raise BadSpec("predict", [f"batch_size: {problem}"]) from err

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tritium.columns import to_arrow
+from tritium.infer.batches import stacked
 from tritium.infer.failure import Failure
 from tritium.infer.feeder import Answered
 from tritium.infer.forms import cut
@@ -66,16 +67,15 @@ class Extend:
             part = values if end - begin == rows else cut(values, slice(begin, end))
             return [to_arrow(part[name], kind, name=name) for name, kind in self._output]
 
-        if not rows:
-            return [pa.nulls(0, kind) for _, kind in self._output], []
         try:
             parts, bad = in_parts(rows, attempt, sizes=Sizes(), trust=self._trust, step="encode")
         except Exception as err:
             raise Failure.of("predict returned what does not fit", err) from err
         if len(parts) == 1:
             return parts[0].value, bad
-        merged = zip(*(part.value for part in parts), strict=True)
-        return [pa.concat_arrays(list(pieces)) for pieces in merged], bad
+        columns = zip(*(part.value for part in parts), strict=True) if parts else ((),) * len(self._output)
+        named = zip(self._output, columns, strict=True)
+        return [stacked([pa.nulls(0, kind), *pieces], name=name) for (name, kind), pieces in named], bad
 
 
 def _spread(columns: Sequence[pa.Array], rows: Sequence[int], total: int) -> list[pa.Array]:

@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 from typing import Self
 
-__all__ = ["Broken", "Failure"]
+__all__ = ["Broken", "Failure", "first_line"]
 
 _OURS = str(Path(__file__).parent)
 _MOST_BYTES = 16_384
@@ -29,8 +29,7 @@ class Failure(Exception):
     @classmethod
     def of(cls, blame: str, err: BaseException) -> Self:
         """Blame a step of the user's."""
-        first = str(err).partition("\n")[0]
-        return cls(f"{blame}: {type(err).__name__}: {first}", _trace(err))
+        return cls(f"{blame}: {type(err).__name__}: {first_line(err)}", _trace(err))
 
     @classmethod
     def late(cls, blame: str, *, limit_s: float, thread: int) -> Self:
@@ -43,6 +42,15 @@ class Failure(Exception):
 
 class Broken(Failure):
     """And the process in which it failed can answer nothing any more, as after most errors of CUDA."""
+
+
+def first_line(err: BaseException, *, most_bytes: int = _MOST_BYTES) -> str:
+    r"""Return the first line of what an error says, as text: of something longer the beginning, in UTF-8.
+
+    >>> first_line(OSError("no caf\udce9\nsee above")), first_line(KeyError("a" * 99), most_bytes=4)
+    ('no caf\\udce9', "'aaa")
+    """
+    return _text(_bytes(str(err).partition("\n")[0])[:most_bytes])
 
 
 def _trace(err: BaseException) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from tritium.infer.failure import Failure
+from tritium.infer.failure import Failure, first_line
 
 __all__ = [
     "Bad", "Part", "Sizes", "Trust", "in_parts", "of_the_device", "out_of_memory", "placed", "rows_left",
@@ -16,6 +16,8 @@ __all__ = [
 _T = TypeVar("_T")
 _HOPELESS = 32
 """So many rows alone must fail, and none ever succeed, until the function is to blame and not the rows."""
+_MOST_BYTES = 1024
+"""Of what went wrong with one row: there may be as many as there are rows."""
 _PATIENCE = 64
 """So many batches that had to be cut must go well until parts of twice the size are tried again."""
 _MEMORY_ERRORS = frozenset({"OutOfMemoryError", "ResourceExhaustedError"})
@@ -47,12 +49,13 @@ class Bad:
     kind: str
     """The exception, e.g. ``ValueError``."""
     message: str
-    """Its first line."""
+    """Its first line, or the beginning of that."""
 
     @classmethod
     def of(cls, row: int, step: str, err: BaseException) -> Bad:
         """Say what went wrong with a row."""
-        return cls(row=row, step=step, kind=type(err).__name__, message=str(err).partition("\n")[0])
+        message = first_line(err, most_bytes=_MOST_BYTES)
+        return cls(row=row, step=step, kind=type(err).__name__, message=message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
