@@ -354,11 +354,12 @@ def test_a_name_that_is_there_twice_is_refused(spark: SparkSession) -> None:
     [
         ("int", "output: 'int' is a type without a name; say 'prediction int'"),
         ("a b c", "output: 'a b c' declares no columns"),
+        ("", "output: '' declares no columns\npredict: input: the model gets no columns; name at least one"),
     ],
 )
 def test_a_declaration_without_columns_is_refused(spark: SparkSession, output: str, sentence: str) -> None:
     with pytest.raises(BadSpec, match=sentence):
-        tritium.predict(spark.range(3), model=double, output=output)
+        tritium.predict(spark.range(3), model=double, output=output, input=["id"] if output else [])
 
 
 def test_rows_that_fail_are_put_aside_and_the_job_goes_on(spark: SparkSession) -> None:

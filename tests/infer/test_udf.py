@@ -144,6 +144,12 @@ def test_wrong_arguments_are_named_together() -> None:
     assert "return_type: 'flot' is no type" in str(caught.value)
 
 
+@pytest.mark.usefixtures("spark")
+def test_a_struct_of_nothing_is_no_answer() -> None:
+    with pytest.raises(BadSpec, match="return_type: it has no fields, so there is nothing to return"):
+        tritium.predict_udf(one_tensor, return_type="", batch_size=1)
+
+
 def test_batches_cross_those_of_arrow(spark: SparkSession) -> None:
     def make() -> Any:
         return lambda x: np.full(len(x), len(x))

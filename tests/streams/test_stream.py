@@ -211,6 +211,9 @@ WRONG: Mapping[str, tuple[Callable[[SparkSession], Any], dict[str, Any]]] = {
     "decode.schema: 'long' is a type without a name": (
         lambda _: KafkaSource(servers="x", topic="y"), {"decode": Json(schema="long")}
     ),
+    "decode.schema: '' declares no columns": (
+        lambda _: KafkaSource(servers="x", topic="y"), {"decode": Json(schema="")}
+    ),
     "decode.schema: the rows have a column key already": (
         lambda _: KafkaSource(servers="x", topic="y"), {"decode": Json(schema="key long")}
     ),

@@ -211,12 +211,13 @@ def _fields(output: str) -> tuple[StructType, list[str]]:
         return StructType([]), [f"output: {output!r} declares no columns: {first}"]
     if not isinstance(fields, StructType):
         return StructType([]), [f"output: {output!r} is a type without a name; say 'prediction {output}'"]
-    return fields, []
+    return fields, [] if fields.fields else [f"output: {output!r} declares no columns"]
 
 
 def _problems(df: DataFrame, named: Mapping[str, Sequence[str]], added: StructType) -> list[str]:
     known = ", ".join(df.columns)
-    problems = [
+    problems = [] if named["input"] else ["input: the model gets no columns; name at least one"]
+    problems += [
         f"{argument}: there is no column {name!r}; there are {known}"
         for argument, names in named.items()
         for name in names

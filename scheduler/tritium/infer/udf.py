@@ -128,7 +128,7 @@ def predict_udf(
 def _declared(return_type: DataType | str, problems: list[str]) -> DataType:
     """Return the type of the column, unless it, or something before it, is wrong."""
     from pyspark.errors import PySparkException
-    from pyspark.sql.types import DataType
+    from pyspark.sql.types import DataType, StructType
 
     if not isinstance(return_type, DataType):
         try:
@@ -136,6 +136,8 @@ def _declared(return_type: DataType | str, problems: list[str]) -> DataType:
         except PySparkException as err:
             first = str(err).strip().partition("\n")[0]
             problems.append(f"return_type: {return_type!r} is no type: {first}")
+    if isinstance(return_type, StructType) and not return_type.fields:
+        problems.append("return_type: it has no fields, so there is nothing to return")
     if problems:
         raise BadSpec("predict_udf", problems)
     assert isinstance(return_type, DataType)  # noqa: S101  else there was a problem

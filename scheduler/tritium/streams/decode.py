@@ -65,6 +65,8 @@ def _fields(decode: Json) -> StructType:
         raise BadSpec("stream", [f"decode.schema: {decode.schema!r} declares no columns: {first}"]) from err
     if not isinstance(fields, StructType):
         raise BadSpec("stream", [f"decode.schema: {decode.schema!r} is a type without a name"])
+    if not fields.fields:
+        raise BadSpec("stream", [f"decode.schema: {decode.schema!r} declares no columns"])
     return fields
 
 
