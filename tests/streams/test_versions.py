@@ -202,3 +202,59 @@ def test_a_version_that_does_not_work_after_all_is_taken_out_and_its_batch_gets_
     assert versions.serving() is None
     with pytest.raises(VerifyFailed):
         versions.of_batch("q", 0)
+
+
+def test_of_several_versions_that_do_not_work_after_all_the_newest_other_one_serves(
+    versions: Versions,
+) -> None:
+    one, two, three = (served(versions, plus) for plus in (1, 2, 3))
+
+    for bad, newest in ((three, two), (two, one)):
+        versions.reject(bad, "it does not load")
+
+        assert versions.serving() == versions.wanted() == versions.of_batch("q", 0) == newest
+
+
+def test_a_version_that_is_not_whole_any_more_does_not_serve_again(versions: Versions) -> None:
+    one, two, three = (served(versions, plus) for plus in (1, 2, 3))
+    shutil.rmtree(versions.path(two))
+
+    versions.reject(three, "it does not load")
+
+    assert versions.serving() == versions.wanted() == one
+
+
+def test_a_version_that_served_is_forgotten_after_ten_others(versions: Versions) -> None:
+    ids = [served(versions, plus) for plus in range(11)]
+
+    for bad in reversed(ids[2:]):
+        versions.reject(bad, "it does not load")
+    assert versions.serving() == ids[1]
+    versions.reject(ids[1], "it does not load")
+
+    assert versions.serving() is None
+
+
+def test_a_rejection_that_was_killed_in_the_middle_counts_and_the_next_look_ends_it(
+    versions: Versions,
+) -> None:
+    one, two = served(versions, 1), served(versions, 2)
+    (versions.state / "rejected").mkdir()
+    (versions.state / "rejected" / two).write_text("it does not load")
+
+    assert versions.of_batch("q", 0) == one
+    assert versions.look(verdict) == f"version {two} of the model was rejected: it does not load"
+    assert versions.wanted() == versions.serving() == one
+
+
+def test_a_version_that_somebody_rejects_while_its_check_is_at_work_does_not_serve(
+    versions: Versions,
+) -> None:
+    one = served(versions, 1)
+    two = publish(versions, 2)
+
+    def slow(_: Path) -> None:
+        versions.reject(two, "I know better")
+
+    assert versions.look(slow) == f"version {two} of the model was rejected: I know better"
+    assert versions.wanted() == versions.serving() == one

@@ -21,6 +21,8 @@ __all__ = ["Versions"]
 
 _KEPT = 1000
 """Records of batches; Spark itself can repeat only the last one."""
+_SERVED = 10
+"""Versions that may serve again when newer ones are rejected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +61,8 @@ class Versions:
         return self._store().target(self.pointer)
 
     def serving(self) -> str | None:
-        """Name the version that new batches use; ``None`` before the first was checked."""
-        return _text(self.state / "serving")
+        """Name the version that new batches use: the newest that passed and was not rejected since."""
+        return next(reversed(self._served()), None)
 
     def rejected(self, version: str) -> str | None:
         """Say why a version was rejected, if it was."""
@@ -103,7 +105,7 @@ class Versions:
         if (known := _text(record)) is not None:
             return known
         version = self.serving()
-        if version is None or self.rejected(version) is not None:
+        if version is None:
             raise VerifyFailed(f"no version of the model in {self.store} has passed its check yet")
         draft = _draft(record, version)
         try:
@@ -119,7 +121,7 @@ class Versions:
         return self.path(self.of_batch(query, batch))
 
     def reject(self, version: str, why: str) -> None:
-        """Take a version out that passed but does not work; what served before it serves again.
+        """Take a version out that passed but does not work; the newest of the others serves again.
 
         A stream that failed on it goes on when it is started again: its batch gets another version.
 
@@ -127,43 +129,50 @@ class Versions:
             CannotPublish: the pointer cannot go back.
         """
         _write(self.state / "rejected" / version, why)
-        before = _text(self.state / "before")
-        if self.serving() == version:
-            if before is None or self.rejected(before) is not None:
-                (self.state / "serving").unlink()
-            else:
-                _write(self.state / "serving", before)
-        self._point_back(version)
+        self._go_back(version)
 
     def look(self, check: Callable[[Path], str | None]) -> str | None:
         """Check what the pointer names if that is new, and let it serve or roll the pointer back.
 
         ``check`` returns what is wrong with a model, or ``None``. Returns the sentence of a rejection.
         """
-        wanted, serving = self.wanted(), self.serving()
-        if wanted is None or wanted == serving:
+        wanted = self.wanted()
+        if wanted is None or wanted == self.serving():
             return None
         why = self.rejected(wanted)
         if why is None and not self._store().whole(wanted):
             why = f"{self.path(wanted)} is not whole"
-        why = why or check(self.path(wanted))
+        # Somebody else may have rejected it while its check was at work.
+        why = why or check(self.path(wanted)) or self.rejected(wanted)
         if why is None:
-            if serving is not None:
-                _write(self.state / "before", serving)
-            _write(self.state / "serving", wanted)
+            self._serve(self._served(), newest=wanted)
             return None
         _write(self.state / "rejected" / wanted, why)
         sentence = _rejected(wanted, why)
         try:
-            self._point_back(wanted)
+            self._go_back(wanted)
         except CannotPublish as err:  # somebody moved it on, or what serves is damaged on the disk
             return f"{sentence}; {err}"
         return sentence
 
-    def _point_back(self, rejected: str) -> None:
-        """Let the pointer name what serves, if it names what was rejected."""
-        if (serving := self.serving()) is not None and self.wanted() == rejected:
-            self._store().point(self.pointer, ObjectId(serving), expected=ObjectId(rejected))
+    def _go_back(self, rejected: str) -> None:
+        """Let the newest version that is whole serve, and be what a pointer to the rejected one names."""
+        if not (served := self._served()):
+            return
+        newest = next((old for old in reversed(served) if self._store().whole(old)), served[-1])
+        self._serve(served, newest=newest)
+        if self.wanted() == rejected:
+            self._store().point(self.pointer, newest, expected=ObjectId(rejected))
+
+    def _served(self) -> list[ObjectId]:
+        """List what has served and was not rejected, the newest last."""
+        served = (_text(self.state / "served") or "").split()
+        return [ObjectId(version) for version in served if self.rejected(version) is None]
+
+    def _serve(self, served: list[ObjectId], *, newest: ObjectId) -> None:
+        """Write down what has served."""
+        older = [version for version in served if version != newest]
+        _write(self.state / "served", "\n".join([*older, newest][-_SERVED:]))
 
     def _store(self) -> Store:
         return Store(self.store, disk=LocalDisk())
