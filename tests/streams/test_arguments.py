@@ -38,7 +38,7 @@ def test_an_argument_that_is_like_no_other_is_unknown() -> None:
     assert refused(zzz=1) == ["zzz: unknown argument"]
 
 
-@pytest.mark.parametrize("name", ["df", "input", "error"])
+@pytest.mark.parametrize("name", ["df", "error"])
 def test_what_a_stream_sets_itself_nobody_else_sets(name: str) -> None:
     assert refused(**{name: ["x"]}) == [f"{name}: a stream sets it itself"]
 
@@ -115,6 +115,11 @@ def test_an_arrow_batch_has_no_tensors() -> None:
     assert refused(decode=Bytes(dtype="int8", shape=(1,)), batches="arrow") == [
         "decode: an Arrow batch has no tensors; give Bytes() and get the bytes"
     ]
+
+
+def test_the_tensors_of_bytes_are_an_input() -> None:
+    given = {"decode": Bytes(dtype="int8", shape=(1,)), "input": ("key",)}
+    assert refused(**given) == ["input: the tensors of Bytes are in value, which is not among them"]
 
 
 MESSAGE = ("key", "value", "headers", "topic", "partition", "offset", "n", "prediction", "error")

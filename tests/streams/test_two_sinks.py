@@ -29,7 +29,7 @@ def test_messages_that_fail_may_go_to_a_sink_of_their_own_and_are_predicted_once
 ) -> None:
     names = [f"{kind}-{end}" for end in ("in", "out", "dead")]
     kafka.create(*names)
-    kafka.produce(names[0], [b'{"n": 1}', b'"broken"', b'{"n": 2}', b'{"n": 3}'])
+    kafka.produce(names[0], [b'{"n": 1}', b'"broken"', b'{"n": 2, "note": "odd"}', b'{"n": 3}'])
     (tmp_path / "predicted").mkdir()
 
     def preprocess(batch: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -51,7 +51,8 @@ def test_messages_that_fail_may_go_to_a_sink_of_their_own_and_are_predicted_once
         tmp_path / "checkpoint",
         model=no_two,
         preprocess=preprocess,
-        decode=Json(schema="n long not null"),
+        decode=Json(schema="n long not null, note string"),
+        input=("n",),
         dead_letters=dead,
     )
 
@@ -60,13 +61,17 @@ def test_messages_that_fail_may_go_to_a_sink_of_their_own_and_are_predicted_once
     assert calls == {f"{n} in 0": "x" for n in (1, 2, 3)}
     if kind == "topic":
         letters = {key: (value, headers) for key, value, headers in kafka.messages(names[2])}
-        assert {key: value for key, (value, _) in letters.items()} == {b"1": "broken", b"2": {"n": 2}}
+        assert {key: value for key, (value, _) in letters.items()} == {
+            b"1": "broken",
+            b"2": {"n": 2, "note": "odd"},
+        }
         errors = {key: headers["tritium-error"] for key, (_, headers) in letters.items()}
         assert errors == {b"1": BROKEN.encode(), b"2": b"two"}
     else:
         rows = {bytes(row.key): row for row in spark.read.format("delta").load(table).collect()}
         assert {key: row.error.step for key, row in rows.items()} == {b"1": "decode", b"2": "predict"}
         assert bytes(rows[b"1"].value) == b'"broken"'
+        assert rows[b"2"].note == "odd"
 
 
 def test_a_batch_that_is_repeated_is_in_neither_table_twice(

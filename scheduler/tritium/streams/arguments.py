@@ -74,7 +74,7 @@ def _resolves(name: str, known: Collection[str]) -> bool:
 
 def _unfit(given: Mapping[str, Any], options: Collection[str]) -> list[str]:
     """Say which options are no arguments of `predict` that a stream takes."""
-    own = {"df", "input", "error", *(() if given["versions"] is None else ("model_path",))}
+    own = {"df", "error", *(() if given["versions"] is None else ("model_path",))}
     others = inspect.signature(predict).parameters.keys() - own
     known = others | given.keys()
     return [
@@ -93,9 +93,14 @@ def _checkpoint(folder: Path) -> list[str]:
 
 
 def _tensors(decode: Decode | None, options: Mapping[str, Any]) -> list[str]:
-    if isinstance(decode, Bytes) and decode.dtype is not None and options.get("batches") == "arrow":
-        return ["decode: an Arrow batch has no tensors; give Bytes() and get the bytes"]
-    return []
+    if not isinstance(decode, Bytes) or decode.dtype is None:
+        return []
+    problems = []
+    if options.get("batches") == "arrow":
+        problems.append("decode: an Arrow batch has no tensors; give Bytes() and get the bytes")
+    if "value" not in (options.get("input") or ("value",)):
+        problems.append("input: the tensors of Bytes are in value, which is not among them")
+    return problems
 
 
 def _ends(given: Mapping[str, Any]) -> list[str]:

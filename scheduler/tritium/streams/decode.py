@@ -88,8 +88,14 @@ def _from_json(rows: DataFrame, fields: StructType) -> DataFrame:
         "_parsed", sql.from_json(text, wanted, {"columnNameOfCorruptRecord": _RAW, "mode": "PERMISSIVE"})
     )
     value = sql.col("_parsed")
-    wrong = sql.when(sql.col("value").isNull(), sql.lit("the value is null")).when(
-        value.isNull() | value[_RAW].isNotNull(), sql.lit("the value is no JSON object of the schema")
+    wrong = (
+        sql.when(sql.col("value").isNull(), sql.lit("the value is null"))
+        .when(value.isNull() | value[_RAW].isNotNull(), sql.lit("the value is no JSON object of the schema"))
+        # from_json reads one object, and not what follows it.
+        .when(
+            ~sql.json_array_length(sql.concat(sql.lit("["), text, sql.lit("]"))).eqNullSafe(1),
+            sql.lit("something follows the value's JSON object; send one object a message"),
+        )
     )
     for field in fields.fields:
         if not field.nullable:

@@ -13,7 +13,7 @@ from tritium.errors import BadSpec, TooSlow, TritiumError
 from tritium.infer import failures, predict
 from tritium.spark.words import in_words
 from tritium.streams.arguments import unwritable, wrong
-from tritium.streams.decode import ERROR, decoded, inputs
+from tritium.streams.decode import decoded, inputs
 from tritium.streams.ends import Bytes, Decode, KafkaSource, Sink
 from tritium.streams.folders import foreign, mark, on_disk
 from tritium.streams.load import Tensors, checked
@@ -60,7 +60,9 @@ def stream(
         model: as in `predict`; with ``versions`` it is called ``model(device, path)``.
         sink: where rows go.
         checkpoint: a folder of a file system that driver and executors share.
-        decode: what is in the messages; ``None``: the model gets the rows as they are.
+        decode: what is in the messages; ``None``: the model gets the rows as they are. It gets every field,
+            or column, if ``input`` does not name some: one that is null is an error, unless
+            ``batches="arrow"``.
         dead_letters: another sink, for messages with an error. Each micro-batch is predicted once and
             written to both sinks.
         versions: the model may change: each micro-batch is predicted by one version, and again by it if
@@ -89,16 +91,16 @@ def stream(
     if dead_letters is not None:
         options.setdefault("on_error", "quarantine")
     rows = rows_of(source)
-    names = inputs(decode, rows.columns)
-    frame = predict(decoded(rows, decode), model=model, input=names, output=output, **options)
+    names = options.pop("input", None) or inputs(decode, rows.columns)
+    messages = decoded(rows, decode)
+    frame = predict(messages, model=model, input=names, output=output, **options)
     spark = frame.sparkSession
     if problems := unwritable(frame.columns, sink, dead_letters) or foreign(
         spark, sink, dead_letters, checkpoint=checkpoint
     ):
         raise BadSpec("stream", problems)
     watch = _watch(spark, versions, check) if versions is not None else None
-    others = {*rows.columns, *names, ERROR}
-    added = tuple(name for name in frame.columns if name not in others)
+    added = tuple(name for name in frame.columns if name not in messages.columns)
     folder = checkpoint.absolute() / "rows"
     if dead_letters is None:
         writing = writer(frame, sink, names=added, checkpoint=folder)

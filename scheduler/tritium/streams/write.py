@@ -6,6 +6,8 @@ A stream has one sink, which is Spark's own, or two of which each micro-batch is
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +19,14 @@ from tritium.streams.folders import on_disk, query_of
 from tritium.streams.message import answers, letters
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
 
 __all__ = ["Both", "writer"]
 
 _MARK = "mapreduce.fileoutputcommitter.marksuccessfuljobs"
+_CUT = ("spark.sql.files.maxPartitionBytes", "spark.sql.files.openCostInBytes")
+_WHOLE = str(1 << 50)
+"""Bytes: more than any file has, and so much for opening one that no task takes a second."""
 
 
 def writer(frame: DataFrame, sink: Sink, *, names: tuple[str, ...], checkpoint: Path) -> Any:
@@ -49,10 +54,11 @@ class Both:
     def __call__(self, frame: DataFrame, batch: int) -> None:
         """Predict once and write twice."""
         decided = self._decided(frame, batch)
-        self._write(decided.where(f"{ERROR} is null").drop(ERROR), self.rows, self.names, batch)
-        bad = decided.where(f"{ERROR} is not null").drop(*self.names)
-        if not bad.isEmpty():
-            self._write(bad, self.dead, None, batch)
+        with _uncut(frame.sparkSession):
+            self._write(decided.where(f"{ERROR} is null").drop(ERROR), self.rows, self.names, batch)
+            bad = decided.where(f"{ERROR} is not null").drop(*self.names)
+            if not bad.isEmpty():
+                self._write(bad, self.dead, None, batch)
 
     def _decided(self, frame: DataFrame, batch: int) -> DataFrame:
         """Write down what came of each row before a sink gets any.
@@ -85,6 +91,22 @@ class Both:
                 once.format("delta").mode("append").option("txnVersion", batch).save(path)
             case Parquet(path=path):
                 frame.write.mode("overwrite").parquet(f"{path}/batch={query}-{batch}")
+
+
+@contextmanager
+def _uncut(spark: SparkSession) -> Iterator[None]:
+    """Let one task read each file, as one wrote it: several would mix up the order of a key's answers.
+
+    The session is the query's own, in which nothing else is planned meanwhile.
+    """
+    before = {name: str(spark.conf.get(name)) for name in _CUT}
+    for name in before:
+        spark.conf.set(name, _WHOLE)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            spark.conf.set(name, value)
 
 
 def _topic(sink: Kafka) -> dict[str, str]:
