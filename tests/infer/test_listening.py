@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from rigs.processes import eventually
 from tritium.infer import owner as owning
 from tritium.infer.guests import Guest
 from tritium.infer.link import Link, bind, connect
@@ -171,3 +175,43 @@ def test_a_guest_is_welcome_before_it_hears_anything_else(rig: Rig, monkeypatch:
 
     assert guest.receive()[0] == ("loaded", 1.0)
     guest.close()
+
+
+_TASK = """
+import os, sys, time
+from tritium.infer.link import connect
+link = connect(sys.argv[1], within_s=60)
+link.send(("attach", 99, "a0"))
+assert link.receive()[0][0] == "welcome"
+if child := os.fork():
+    print(child, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_guest_whose_process_was_killed_is_gone_though_what_it_forked_lives(rig: Rig) -> None:
+    task = subprocess.Popen([sys.executable, "-c", _TASK, rig.address], stdout=subprocess.PIPE)
+    assert task.stdout is not None
+    child = int(task.stdout.readline())
+    try:
+        assert len(rig.owner._guests) == 1
+
+        task.kill()
+
+        eventually(lambda: not rig.owner._guests)
+        os.kill(child, 0)  # and it does live
+    finally:
+        os.kill(child, signal.SIGKILL)
+        task.stdout.close()
+        task.wait()
+
+
+def test_a_guest_that_leaves_leaves_no_descriptor_behind(rig: Rig) -> None:
+    def open_now() -> int:
+        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  no Path is needed for it
+
+    before = open_now()
+    for _ in range(3):
+        rig.guest().close()
+
+    eventually(lambda: open_now() == before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import socket
 import time
 from collections.abc import Sequence
@@ -70,6 +71,8 @@ class Guest:
     link: Link
     call: str
     """The call of ``predict`` that it is a part of."""
+    life: int
+    """A descriptor that says when its process ends: what that has forked may have the link, and live on."""
     originals: dict[int, Original] = field(default_factory=dict)
     answers: dict[int, Memory] = field(default_factory=dict)
 
@@ -79,6 +82,34 @@ class Guest:
             self.link.send(message, descriptors)
         except OSError:
             self.link.hang_up()
+
+    def close(self) -> None:
+        """Let go of it."""
+        self.link.close()
+        os.close(self.life)
+
+    def hear(self) -> Work | None:
+        """Take in a batch; ``None`` where it only asked whether somebody is here, and was answered.
+
+        Raises:
+            Exception: it has gone, or says what cannot be read.
+        """
+        message, descriptors = self.link.receive()
+        if message is None:
+            self.say(("here", None))
+            return None
+        slot, rows, where, within = message
+        for descriptor in descriptors:
+            self.originals[slot] = Original(descriptor)
+        return Work(
+            guest=self,
+            slot=slot,
+            rows=rows,
+            where=where,
+            within=within,
+            original=self.originals[slot],
+            came=time.monotonic(),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

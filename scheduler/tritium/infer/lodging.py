@@ -46,7 +46,7 @@ _START_S = 60.0
 _SILENT_S = 30.0
 """How long one may take to answer later, and is left alone if it did not."""
 _GONE, _SILENT = "gone", "silent"
-_MODULE = "tritium.infer.owner"
+_KEEPER, _MODULE = "tritium.infer.keeper", "tritium.infer.owner"
 _STDERR = 2  # of the Python worker, which is the executor's
 
 
@@ -235,7 +235,7 @@ class Lodging:
             try:
                 subprocess.run(
                     # The shell goes at once and leaves the owner to init: a task's end is not the owner's.
-                    ["/bin/sh", "-c", '"$@" &', "sh", sys.executable, "-m", _MODULE, *words],
+                    ["/bin/sh", "-c", '"$@" &', "sh", sys.executable, "-m", _KEEPER, *words],
                     stdin=subprocess.DEVNULL,
                     stdout=_STDERR,
                     pass_fds=passed,

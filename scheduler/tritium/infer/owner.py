@@ -1,8 +1,8 @@
 """The process that owns a model: loads it once, holds its devices, and answers the tasks that feed it.
 
-It belongs to one executor: it ends when that JVM ends, or the Python daemon of its tasks, or when no task
-has fed it for a while, or when it is asked to leave. Its batches are answered one after the other, in the
-order they came; while one is predicted the next are taken in.
+It belongs to one executor: it ends when that JVM ends, or the Python daemon of its tasks, or its `keeper`,
+or when no task has fed it for a while, or when it is asked to leave. Its batches are answered one after the
+other, in the order they came; while one is predicted the next are taken in.
 
 Run as ``python -m tritium.infer.owner LISTENER ORDER COUNT PIDFD... HOLD...``: descriptors of the socket
 that tasks find it by, of the memory that its order lies in, of as many processes to end with, and of the
@@ -29,11 +29,12 @@ from typing import Any
 from tritium.infer.failure import Broken, Failure
 from tritium.infer.guests import Door, Guest, Work
 from tritium.infer.link import BACKLOG, Link, readable
-from tritium.infer.memory import Extent, Memory, Original, view_of
+from tritium.infer.memory import Extent, Memory, view_of
 from tritium.infer.packing import unpacked
 from tritium.infer.serving import Model
 from tritium.infer.words import Order, Said
 from tritium.train import sweep
+from tritium.train.peer import pid_of
 from tritium_discovery.drain import Drainable
 
 __all__ = ["main"]
@@ -49,10 +50,9 @@ _BROKEN = 75
 def main(argv: list[str]) -> int:
     """Own a model until nobody needs it."""
     listener, order_at, processes = socket.socket(fileno=int(argv[1])), int(argv[2]), int(argv[3])
-    lives, hold = (
-        [int(word) for word in argv[4 : 4 + processes]],
-        [int(word) for word in argv[4 + processes :]],
-    )
+    lives, hold = [*map(int, argv[4 : 4 + processes])], [*map(int, argv[4 + processes :])]
+    for word in (*argv[1:3], *argv[4:]):
+        os.set_inheritable(int(word), False)  # as they were, to come here: no program of the model's has them
     os.setsid()
     # Each batch on its way has some descriptors, and 1024 of them are soon used up.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -195,14 +195,18 @@ class _Owner:
             self._leave_if_asked()
             self._end_if_late()
             # Those who hang up first: they make room for who calls.
-            watched = [*lives, *self._guests, *self._door.filenos]
+            guests = list(self._guests.values())
+            watched = [*lives, *(guest.life for guest in guests), *self._guests, *self._door.filenos]
             ready = readable(watched, within_s=_LOOK_S)
             if any(life in ready for life in lives):
                 self._end_at_once()
+            for guest in guests:
+                if guest.life in ready:
+                    guest.link.hang_up()
             for one in ready:
                 if one in self._guests:
                     self._hear(one)
-                elif one not in lives and (caller := self._door.opened(one)) is not None:
+                elif one in self._door.filenos and (caller := self._door.opened(one)) is not None:
                     self._welcome(*caller)
             if needed := self._needed():
                 idle_since = time.monotonic()
@@ -231,7 +235,11 @@ class _Owner:
                 link.send(("full", len(self._guests)))
             link.close()
             return
-        guest = Guest(link, call)
+        try:
+            guest = Guest(link, call, os.pidfd_open(pid_of(link.socket)))
+        except OSError:  # its process has ended meanwhile
+            link.close()
+            return
         facts = {"devices": order.devices, "host": order.host, "executor": order.executor}
         guest.say(("welcome", {**facts, "pid": os.getpid(), "knows": call in self._calls}))
         # Not before: the other thread says to all of these that the model is there.
@@ -265,27 +273,14 @@ class _Owner:
         """Take in a batch; who is gone, or says what cannot be read, is no guest any more."""
         guest = self._guests[fileno]
         try:
-            message, descriptors = guest.link.receive()
-            if message is None:
-                guest.say(("here", None))
-                return
-            slot, rows, where, within = message
-            for descriptor in descriptors:
-                guest.originals[slot] = Original(descriptor)
-            work = Work(
-                guest=guest,
-                slot=slot,
-                rows=rows,
-                where=where,
-                within=within,
-                original=guest.originals[slot],
-                came=time.monotonic(),
-            )
+            work = guest.hear()
         except Exception as err:  # noqa: BLE001  whatever one guest does, the others are served
             if not isinstance(err, (OSError, EOFError)):
                 traceback.print_exc()
             del self._guests[fileno]
-            guest.link.close()
+            guest.close()
+            return
+        if work is None:
             return
         if guest.call not in self._calls:
             self._calls.append(guest.call)

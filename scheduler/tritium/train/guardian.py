@@ -42,7 +42,6 @@ from tritium.train.ending import signal_name
 __all__ = ["Start", "die_with", "exec_rank", "fork_rank", "guard", "main"]
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
 _ENV_START = 50 - 3
 """Index of ``env_start`` in /proc/PID/stat behind the command's name."""
 _READ_LIMIT_S = 60.0
@@ -170,7 +169,7 @@ def _refresh() -> None:
 def _become_subreaper() -> int:
     """Leave the daemon's session, adopt future orphans, and return a descriptor that wakes on SIGCHLD."""
     os.setsid()
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    sweep.adopt_orphans()
     heard, bell = os.pipe()
     os.set_blocking(bell, False)
     signal.set_wakeup_fd(bell)

@@ -1,19 +1,26 @@
-"""Edge to /proc: find every process of a gang, also those that hid in sessions of their own."""
+"""Edge to /proc: find every process of a gang or an owner, also those that hid in other sessions."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["end", "end_family", "end_offspring", "marked", "offspring", "stands_still"]
+__all__ = ["adopt_orphans", "end", "end_family", "end_offspring", "marked", "offspring", "stands_still"]
 
 _PROC = Path("/proc")
+_PR_SET_CHILD_SUBREAPER = 36
 _HOPELESS_S = 10.0
 """How long SIGKILL may take; a process in uninterruptible sleep outlasts any patience."""
+
+
+def adopt_orphans() -> None:
+    """Become a subreaper: whatever they do, all that descend from this process stay its descendants."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def marked(mark: str) -> set[int]:
@@ -50,8 +57,8 @@ def stands_still(pid: int) -> bool:
     return False
 
 
-def end(mark: str, *, grace_s: float, family: bool) -> bool:
-    """End every process with a mark: SIGTERM, after the grace SIGKILL, until none is left.
+def end(mark: str | None, *, grace_s: float, family: bool) -> bool:
+    """End every process with a mark, if there is one: SIGTERM, after the grace SIGKILL, until none is left.
 
     With ``family`` also every descendant of the caller, which reaps them: for a subreaper.
     Returns False when something outlived even SIGKILL.
@@ -60,7 +67,7 @@ def end(mark: str, *, grace_s: float, family: bool) -> bool:
     kill_at, give_up_at = now + grace_s, now + grace_s + _HOPELESS_S
     asked: set[int] = set()
     while now < give_up_at:
-        left = marked(mark) - {os.getpid()}
+        left = marked(mark) - {os.getpid()} if mark is not None else set()
         if family:
             _reap()
             left |= offspring(os.getpid())
