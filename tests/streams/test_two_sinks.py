@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from rigs.kafka import Broker
 from streams.messages import drain, forget_commit, no_two, numbers
-from tritium.errors import ModelFailed, SparkFailed
+from tritium.errors import BadSpec, ModelFailed, SparkFailed
 from tritium.streams import Delta, Json, Kafka, KafkaSource, Parquet, Sink
 
 pytestmark = [pytest.mark.kafka, pytest.mark.delta, pytest.mark.timeout(900)]
@@ -120,21 +120,28 @@ def test_a_row_is_in_one_of_two_sinks_though_its_model_thinks_again_between_them
 
         return predict
 
-    def run() -> None:
+    def run(**other: Any) -> None:
         drain(
             KafkaSource(servers=kafka.servers, topic="fickle"),
             Delta(path=str(good)),
             tmp_path / "checkpoint",
-            model=fickle,
-            decode=Json(schema="n long not null"),
-            on_error="quarantine",
-            dead_letters=Delta(path=str(bad)),
+            **{
+                "model": fickle,
+                "decode": Json(schema="n long not null"),
+                "on_error": "quarantine",
+                "dead_letters": Delta(path=str(bad)),
+                **other,
+            },
         )
 
     bad.write_text("a file where the other table should be")
     with pytest.raises(SparkFailed, match=r"the stream failed: .*bad") as caught:
         run()
     assert "\n" not in str(caught.value)
+    with pytest.raises(BadSpec, match="dead_letters: batch 0 may be in one of two sinks and not"):
+        run(dead_letters=None)
+    with pytest.raises(BadSpec, match=r"output: batch 0 was predicted and lies in .* the columns .*predict"):
+        run(output="other double")
     bad.unlink()
     run()
 

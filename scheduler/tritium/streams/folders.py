@@ -8,7 +8,7 @@ counts batches and does not say whose they are, so beside it is a mark of the qu
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
 
-__all__ = ["foreign", "mark", "of_another", "on_disk", "query_of"]
+__all__ = ["foreign", "half_written", "mark", "of_another", "on_disk", "query_of"]
 
 _LOG = "_spark_metadata"
 _MARK = "_tritium-"
@@ -58,6 +58,32 @@ def foreign(spark: SparkSession, sink: Sink, dead: Sink | None, *, checkpoint: P
         for name, end in (("sink", sink), ("dead_letters", dead))
         if isinstance(end, Parquet) and _names(spark, f"{end.path}/{_LOG}") is not None
     ]
+
+
+def half_written(checkpoint: Path, columns: Sequence[str], dead: Sink | None) -> list[str]:
+    """Say what keeps a call from going on with a batch that may be in one of two sinks only.
+
+    What came of its rows lies in the checkpoint (`tritium.streams.write.Both`), and both sinks must get that.
+    """
+    rows = checkpoint / "rows"
+    if not (rows / "metadata").exists():
+        return []
+    planned, committed = (
+        _last(path.name for path in rows.glob(f"{log}/*")) for log in ("offsets", "commits")
+    )
+    folder = checkpoint / "decided" / query_of(rows) / str(planned)
+    if planned == committed or not (folder / "_SUCCESS").exists():
+        return []
+    if dead is None:
+        half = f"batch {planned} may be in one of two sinks and not in the other"
+        return [f"dead_letters: {half}; give some, if need be others, and every_s=None, once more"]
+    import pyarrow.parquet as pq
+
+    there = pq.read_schema(next(folder.glob("*.parquet"))).names
+    if there == list(columns):
+        return []
+    lies = f"batch {planned} was predicted and lies in {folder} with the columns {', '.join(there)}"
+    return [f"output: {lies}; start once more as before, with every_s=None, and then change it"]
 
 
 def mark(spark: SparkSession, sink: Sink, query: StreamingQuery) -> None:

@@ -15,7 +15,7 @@ from tritium.spark.words import in_words
 from tritium.streams.arguments import unwritable, wrong
 from tritium.streams.decode import decoded, inputs
 from tritium.streams.ends import Bytes, Decode, KafkaSource, Sink
-from tritium.streams.folders import foreign, mark, on_disk
+from tritium.streams.folders import foreign, half_written, mark, on_disk
 from tritium.streams.load import Tensors, checked
 from tritium.streams.progress import Progress, behind
 from tritium.streams.read import rows_of
@@ -95,9 +95,9 @@ def stream(
     messages = decoded(rows, decode)
     frame = predict(messages, model=model, input=names, output=output, **options)
     spark = frame.sparkSession
-    if problems := unwritable(frame.columns, sink, dead_letters) or foreign(
-        spark, sink, dead_letters, checkpoint=checkpoint
-    ):
+    problems = unwritable(frame.columns, sink, dead_letters)
+    problems = problems or foreign(spark, sink, dead_letters, checkpoint=checkpoint)
+    if problems := problems or half_written(checkpoint, frame.columns, dead_letters):
         raise BadSpec("stream", problems)
     watch = _watch(spark, versions, check) if versions is not None else None
     added = tuple(name for name in frame.columns if name not in messages.columns)
