@@ -9,8 +9,9 @@ import pytest
 
 from rigs.processes import eventually
 from streams.messages import publish
-from tritium.errors import VerifyFailed
+from tritium.errors import SparkFailed, VerifyFailed
 from tritium.streams import Stream, Versions
+from tritium.streams.load import CheckDied
 from tritium.streams.run import Watch
 
 
@@ -21,6 +22,12 @@ class Query:
 
     def stop(self) -> None:
         self.isActive = False
+
+
+def deadly(path: Path) -> None:
+    """Check a version; the processes that check 2 and 3 end."""
+    if (path / "plus").read_text() in "23":
+        raise CheckDied(version=path.name, how="it crashed")
 
 
 @pytest.fixture
@@ -71,3 +78,69 @@ def test_nothing_starts_without_a_version_that_passed(versions: Versions) -> Non
     one = publish(versions, 1)
     with pytest.raises(VerifyFailed, match=f"version {one} of the model was rejected: it guesses"):
         Watch(versions, lambda _: "it guesses").first()
+
+
+def test_a_version_whose_check_ends_its_process_again_and_again_is_rejected(versions: Versions) -> None:
+    one = publish(versions, 1)
+    watch = Watch(versions, deadly)
+    watch.first()
+
+    def looks_without_verdict(plus: float, times: int) -> str:
+        version = publish(versions, plus)
+        for _ in range(times):
+            with pytest.raises(CheckDied):
+                watch._look()
+        return version
+
+    looks_without_verdict(2, 2)
+    looks_without_verdict(3, 1)
+    two = looks_without_verdict(2, 2)
+    watch._look()
+
+    assert watch.rejected == [
+        f"version {two} of the model was rejected: its check ended its process 3 times: it crashed"
+    ]
+    assert versions.wanted() == versions.serving() == one
+    (versions.state / "rejected" / two).unlink()
+    looks_without_verdict(2, 2)
+
+
+def test_a_stream_starts_by_what_serves_though_the_new_version_cannot_be_checked(versions: Versions) -> None:
+    publish(versions, 2)
+    with pytest.raises(
+        SparkFailed, match=r"^the check of version \w+ of the model ended its process: it crashed$"
+    ):
+        Watch(versions, deadly).first()
+    one = publish(versions, 1)
+    Watch(versions, deadly).first()
+    two = publish(versions, 2)
+    watch = Watch(versions, deadly)
+
+    watch.first()
+
+    assert versions.serving() == one
+    assert (
+        watch.trouble == f"CheckDied: the check of version {two} of the model ended its process: it crashed"
+    )
+
+
+def test_looks_that_fail_come_further_and_further_apart(versions: Versions) -> None:
+    pauses: list[float] = []
+
+    class Over:
+        def wait(self, pause_s: float) -> bool:
+            pauses.append(pause_s)
+            return len(pauses) == 9
+
+    def folder_is_back() -> bool:
+        if len(pauses) < 7:
+            raise OSError("the folder is away")
+        return True
+
+    watch = Watch(versions, deadly)
+    over: Any = Over()
+    watch._over, watch._while = over, folder_is_back
+
+    watch.run()
+
+    assert pauses == [1, 2, 4, 8, 10, 10, 10, 1, 1]

@@ -16,7 +16,7 @@ from tritium.streams.arguments import unwritable, wrong
 from tritium.streams.decode import decoded, inputs
 from tritium.streams.ends import Bytes, Decode, KafkaSource, Sink
 from tritium.streams.folders import foreign, half_written, mark, on_disk
-from tritium.streams.load import Tensors, checked
+from tritium.streams.load import CheckDied, Tensors, checked
 from tritium.streams.progress import Progress, behind
 from tritium.streams.read import rows_of
 from tritium.streams.start import started
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["Stream", "stream"]
 
 _LOOK_S = 1.0
+_LONGEST_PAUSE_S = 10.0
+_DEATHS = 3
 _POLL_S = 0.1
 _LAST_LOOK_S = 5.0
 
@@ -76,7 +78,8 @@ def stream(
     Raises:
         BadSpec: an argument is wrong, or a folder of Parquet files is not this stream's.
         VerifyFailed: the version that the pointer names was rejected, and none served before.
-        SparkFailed: Spark would not start it, e.g. has no connector for the sink.
+        SparkFailed: Spark would not start it, e.g. has no connector for the sink, or the check of the first
+            version ended its process.
     """
     given = {
         "source": source, "model": model, "sink": sink, "checkpoint": checkpoint, "decode": decode,
@@ -203,16 +206,23 @@ class Watch(threading.Thread):
         self._versions, self._check = versions, check
         self._over = threading.Event()
         self._while: Callable[[], bool] = lambda: True
+        self._deaths: list[Path] = []
         self.rejected: list[str] = []
         self.trouble: str | None = None
 
     def first(self) -> None:
-        """Check before the stream starts.
+        """Check before the stream starts, which needs no look that succeeds where a version serves already.
 
         Raises:
             VerifyFailed: there is no version that may serve.
+            SparkFailed: nor can that be known, e.g. the check of the first one ended its process.
         """
-        self._look()
+        try:
+            self._look()
+        except Exception as err:
+            if self._versions.serving() is None:
+                raise
+            self.trouble = _sentence(err)
         if self._versions.serving() is None:
             self._versions.current()  # says why there is none
 
@@ -223,14 +233,15 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         """Be the thread."""
-        while not self._over.wait(_LOOK_S):
+        pause_s = _LOOK_S
+        while not self._over.wait(pause_s):
             try:
                 if not self._while():
                     return
                 self._look()
-                self.trouble = None
+                self.trouble, pause_s = None, _LOOK_S
             except Exception as err:  # noqa: BLE001  a lost executor, a shared folder that is away: next time
-                self.trouble = f"{type(err).__name__}: {str(err).partition(chr(10))[0]}"
+                self.trouble, pause_s = _sentence(err), min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def stop(self) -> None:
         """End it; a check at work may take its time, and nobody waits for its verdict."""
@@ -238,10 +249,26 @@ class Watch(threading.Thread):
         self.join(_LAST_LOOK_S)
 
     def _look(self) -> None:
-        sentence = self._versions.look(self._check)
+        sentence = self._versions.look(self._ask)
         # The pointer stays at what was rejected where nothing else serves.
         if sentence is not None and sentence not in self.rejected:
             self.rejected.append(sentence)
+
+    def _ask(self, path: Path) -> str | None:
+        """Check a version; one whose check only ever ends its process is not checked for ever."""
+        try:
+            why = self._check(path)
+        except CheckDied as err:
+            self._deaths = [*(version for version in self._deaths if version == path), path]
+            if len(self._deaths) < _DEATHS:
+                raise
+            why = f"its check ended its process {_DEATHS} times: {err.how}"
+        self._deaths = []
+        return why
+
+
+def _sentence(err: Exception) -> str:
+    return f"{type(err).__name__}: {str(err).partition(chr(10))[0]}"
 
 
 def _no_check(_: Path) -> None:
