@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 
 from rigs.owners import Executor, by_value, numbers, ys
 from rigs.processes import assert_gone, eventually
-from tritium.infer import vigil
+from tritium.infer import lodging, vigil
 from tritium.infer.prepare import Prepare
 from tritium_discovery import holds
 
@@ -74,7 +75,7 @@ def starting(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Any], 
 def test_a_task_whose_owner_alone_is_killed_goes_on_with_the_next(
     one_gpu: Executor, starting: Callable[[Any], Any], tmp_path: Path
 ) -> None:
-    assert one_gpu.predicted(starting, numbers(2, 2, 2, 2), limit_s=5, wait_s=5) == list(range(8))
+    assert one_gpu.predicted(starting, numbers(2, 2, 2, 2), limit_s=5) == list(range(8))
 
     assert (tmp_path / "killed").exists()
     # One owner, who keeps it, and what its model has started: nothing is left of the first.
@@ -161,3 +162,22 @@ def test_a_program_that_a_model_starts_gets_none_of_the_owners_descriptors(one_g
     ((had,),) = (ys(answered) for answered in feeder.answers(feed))
 
     assert [word for word in had.split() if "socket" in word or "hold-" in word or "pidfd" in word] == []
+
+
+def test_what_a_task_forks_while_it_waits_for_its_owner_to_start_holds_no_device(
+    one_gpu: Executor, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attached, had = lodging.Lodging._attached, []
+
+    def looking(self: Any, *words: Any, **options: Any) -> Any:
+        for link in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(OSError):
+                had.append(link.readlink())
+        return attached(self, *words, **options)
+
+    monkeypatch.setattr(lodging.Lodging, "_attached", looking)
+
+    one_gpu.predicted(lambda _: lambda rows: rows["x"], numbers(2))
+
+    assert had
+    assert [path for path in had if path.is_relative_to(state) and path.name.startswith("hold-")] == []

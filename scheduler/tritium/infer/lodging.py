@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from tritium.assign import Request, drain_for
@@ -228,7 +229,7 @@ class Lodging:
         memory = Memory()
         memory.write(order)
         lives = [os.pidfd_open(pid) for pid in self._place.lives]
-        with listener:
+        with listener, hold or nullcontext():  # what `preprocess` forks while this waits has neither
             address = listener.getsockname()[1:].decode()
             passed = [listener.fileno(), memory.fileno, *lives, *(hold.filenos if hold is not None else ())]
             words = [*map(str, passed[:2]), str(len(lives)), *map(str, passed[2:])]
