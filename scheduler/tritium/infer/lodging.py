@@ -47,7 +47,7 @@ _START_S = 60.0
 _SILENT_S = 30.0
 """How long one may take to answer later, and is left alone if it did not."""
 _GONE, _SILENT = "gone", "silent"
-_KEEPER, _MODULE = "tritium.infer.keeper", "tritium.infer.owner"
+_KEEPER, _MODULE = "tritium.train.keeper", "tritium.infer.owner"
 _STDERR = 2  # of the Python worker, which is the executor's
 
 

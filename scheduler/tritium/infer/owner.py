@@ -1,6 +1,6 @@
 """The process that owns a model: loads it once, holds its devices, and answers the tasks that feed it.
 
-It belongs to one executor: it ends when that JVM ends, or the Python daemon of its tasks, or its `keeper`,
+It belongs to one executor: it ends when that JVM ends, or the Python daemon of its tasks, or its keeper,
 or when no task has fed it for a while, or when it is asked to leave. Its batches are answered one after the
 other, in the order they came; while one is predicted the next are taken in.
 

@@ -4,7 +4,8 @@ A model may start processes: a pool, workers of a DataLoader, an engine. A copy 
 descriptors: if the owner alone were killed, they would keep its device locked, its name listening and its
 tasks waiting. So this process is a subreaper: they all stay its descendants, also orphans and daemons, and it
 ends them when the owner has ended, or the executor, also under an owner that stands still. If this process
-ends first, the owner ends with it. It imports nothing but the standard library and `sweep`.
+ends first, the owner ends with it. It imports nothing but the standard library and `sweep`, and lies beside
+that: to import `tritium.infer` would take longer than all else that it does.
 
 Run with the words of `tritium.infer.owner`, which gets them with one more process to end with: this one.
 """
