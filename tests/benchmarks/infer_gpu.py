@@ -22,9 +22,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import FloatType
 
 import tritium
-from benchmarks.inference.measure import WIDTH, consumed, in_turn, started, tensors, written
-from tritium.infer import read_reports
-from tritium.infer.profile import merged, table
+from benchmarks.inference.measure import WIDTH, profiled, started, tensors, written
 from tritium_discovery import DiscoveryError, Settings, discover
 
 _CORES = (1, 8)
@@ -185,19 +183,14 @@ def _photographs(spark: SparkSession, folder: Path, cores: int) -> Job:
 
 
 def _compared(job: Job, cores: int, report: Path) -> str:
-    theirs, ours = job.theirs(), job.ours(report)
-    taken = in_turn(
-        {"predict_batch_udf": lambda: consumed(theirs), "tritium.predict": lambda: consumed(ours)}, rounds=2
-    )
-    profile = merged(read_reports(report))
-    print(table(profile), file=sys.stderr, flush=True)
-    theirs_s, ours_s = (one.wall_s for one in taken.values())
+    taken, profile = profiled(job.theirs(), job.ours(report), report, rounds=2)
+    theirs_s, ours_s = (one.wall_s for one in taken)
     cpu_ms, gpu_ms = (1000 * profile.steps[step] / profile.batches for step in ("preprocess", "predict"))
-    busy = [f"{profile.steps['predict'] / one.wall_s:.0%}" for one in taken.values()]
+    busy = [f"{profile.steps['predict'] / one.wall_s:.0%}" for one in taken]
     return (
         f"| {job.count:,} {job.what} | {cores} | {cpu_ms:.0f} | {gpu_ms:.0f} | {job.count / theirs_s:,.0f} "
         f"| {job.count / ours_s:,.0f} | {theirs_s / ours_s:.2f} | {', '.join(busy)} "
-        f"| {', '.join(f'{one.cpu_s:.1f}' for one in taken.values())} |"
+        f"| {', '.join(f'{one.cpu_s:.1f}' for one in taken)} |"
     )
 
 

@@ -21,9 +21,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import FloatType
 
 import tritium
-from benchmarks.inference.measure import WIDTH, consumed, in_turn, started, tensors, written
-from tritium.infer import read_reports
-from tritium.infer.profile import merged, table
+from benchmarks.inference.measure import WIDTH, profiled, started, tensors, written
 
 _DEVICE_S = 0.03
 _TENSORS, _TENSOR_BATCH = 480_000, 2048
@@ -165,15 +163,8 @@ def _compared(
         batch_size=batch_size,
         report=report,
     )
-    taken = in_turn(
-        {
-            "predict_batch_udf": lambda: consumed(rows.select(udf("x"))),
-            "tritium.predict": lambda: consumed(ours),
-        }
-    )
-    profile = merged(read_reports(report))
-    print(table(profile), file=sys.stderr, flush=True)
-    theirs_s, ours_s = (one.wall_s for one in taken.values())
+    taken, profile = profiled(rows.select(udf("x")), ours, report)
+    theirs_s, ours_s = (one.wall_s for one in taken)
     device_s = _DEVICE_S * -(-count // batch_size)
     cpu_ms = 1000 * profile.steps["preprocess"] / profile.batches
     return (

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from tritium.streams import Json
+import tritium
+from tritium.errors import BadSpec
+from tritium.streams import Json, Parquet
 from tritium.streams.decode import decoded
 from tritium.streams.write import _uncut
 
@@ -39,6 +41,19 @@ def test_a_message_is_one_object_of_json_and_what_follows_it_is_not_lost_without
     found = decoded(rows, Json(schema="n long not null")).collect()
 
     assert {row.value: row.error.message if row.error else None for row in found} == said
+
+
+def test_a_model_without_inputs_is_refused_and_does_not_get_all(spark: SparkSession, tmp_path: Path) -> None:
+    numbers = spark.readStream.format("rate").load()
+
+    with pytest.raises(BadSpec, match="input: the model gets no columns"):
+        tritium.stream(
+            numbers,
+            model=print,
+            input=(),
+            sink=Parquet(path=str(tmp_path / "out")),
+            checkpoint=tmp_path / "c",
+        )
 
 
 def test_each_file_is_read_by_one_task_within_the_block_and_as_before_after_it(

@@ -106,11 +106,11 @@ def plain(values: Any) -> Any:
     try:
         return _plain(values)
     except RuntimeError as err:
-        # Some frameworks compute as late as here, with errors of their own or of the device.
-        late = type(err) not in (RuntimeError, NotImplementedError) or of_the_device(err)
-        if late or out_of_memory(err):
-            raise
-        raise TypeError(str(err)) from err
+        if type(err) in (RuntimeError, NotImplementedError) and not (
+            of_the_device(err) or out_of_memory(err)
+        ):
+            raise TypeError(str(err)) from err
+        raise  # some frameworks compute as late as here, with errors of their own or of the device
 
 
 def _plain(values: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tritium.errors import BadSpec, TooSlow, TritiumError
 from tritium.infer import failures, predict
+from tritium.infer.failure import first_line
 from tritium.spark.words import in_words
 from tritium.streams.arguments import unwritable, wrong
 from tritium.streams.decode import decoded, inputs
@@ -94,7 +95,9 @@ def stream(
     if dead_letters is not None:
         options.setdefault("on_error", "quarantine")
     rows = rows_of(source)
-    names = options.pop("input", None) or inputs(decode, rows.columns)
+    names = options.pop("input", None)
+    if names is None:
+        names = inputs(decode, rows.columns)
     messages = decoded(rows, decode)
     frame = predict(messages, model=model, input=names, output=output, **options)
     spark = frame.sparkSession
@@ -268,7 +271,7 @@ class Watch(threading.Thread):
 
 
 def _sentence(err: Exception) -> str:
-    return f"{type(err).__name__}: {str(err).partition(chr(10))[0]}"
+    return f"{type(err).__name__}: {first_line(err)}"
 
 
 def _no_check(_: Path) -> None:

@@ -21,8 +21,10 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 
 import tritium
+from tritium.infer import read_reports
+from tritium.infer.profile import Profile, merged, table
 
-__all__ = ["WIDTH", "Taken", "consumed", "in_turn", "rates", "started", "tensors", "written"]
+__all__ = ["WIDTH", "Taken", "consumed", "in_turn", "profiled", "rates", "started", "tensors", "written"]
 
 WIDTH = 784
 _ROUNDS = 3
@@ -98,6 +100,19 @@ def in_turn(runs: Mapping[str, Callable[[], Any]], *, rounds: int = _ROUNDS) -> 
         name: Taken(wall_s=statistics.median(walls[name]), cpu_s=statistics.median(cpus[name]))
         for name in runs
     }
+
+
+def profiled(
+    theirs: DataFrame, ours: DataFrame, report: Path, *, rounds: int = _ROUNDS
+) -> tuple[tuple[Taken, Taken], Profile]:
+    """Compute the peer's rows and ours in turn; tells, and prints, where the time of ours went."""
+    taken = in_turn(
+        {"predict_batch_udf": lambda: consumed(theirs), "tritium.predict": lambda: consumed(ours)},
+        rounds=rounds,
+    )
+    profile = merged(read_reports(report))
+    print(table(profile), file=sys.stderr, flush=True)
+    return (taken["predict_batch_udf"], taken["tritium.predict"]), profile
 
 
 def rates(rows: int, taken: Mapping[str, Taken]) -> list[str]:
